@@ -21,7 +21,7 @@ import (
 type applyCmd struct {
 	File   string `name:"file" short:"f" aliases:"config" env:"DAYMILL_CONFIG" default:"daymill.yaml" placeholder:"FILE" help:"The file with databases, tables, sinks, views and alerts."`
 	DryRun bool   `help:"Print what would change, and change nothing."`
-	Remove bool   `help:"Remove sinks that are not in the file, with their positions and dead letters."`
+	Remove bool   `help:"Remove sinks that are not in the file, with their positions and dead letters, and stop capturing tables that it no longer names."`
 	Schema bool   `help:"Print the file's JSON Schema, for editors, and do nothing else."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 }

@@ -124,6 +124,21 @@ func TestApply_Captures(t *testing.T) {
 	b.run(t, "apply", "-f", b.file)
 	require.Equal(t, []string{"public.orders", "sales"}, captured())
 
+	// A worker has recorded what it captures: a typo does not end that.
+	b.db.Do(t, `INSERT INTO capture.captured (stream_id, schema_name, table_name, oid, identity, reason)
+		SELECT id, 'public', t, 0, 'd', CASE t WHEN 'secret' THEN 'it has no primary key' ELSE '' END FROM capture.stream, unnest(ARRAY['orders', 'secret']) AS t`)
+	b.write(t, "capture: {tables: [public.ordres, sales]}\nalerts: {channels: [{name: ops, kind: webhook, url: $OPS_URL}]}\nsinks: [{name: cache, kind: redis, url: $REDIS_URL, set: a}]")
+	for _, dryRun := range [][]string{nil, {"--dry-run"}} {
+		require.Contains(t, b.refused(t, append([]string{"apply", "-f", b.file}, dryRun...)...),
+			"capture of app: it would stop capturing public.orders: name what is missing in the file, or use --remove")
+	}
+	require.Equal(t, []string{"public.orders", "sales"}, captured())
+	require.Contains(t, b.run(t, "sink", "list"), "there are no sinks", "nothing of a refused file is applied")
+	require.Contains(t, b.run(t, "alert", "list"), "nobody is told")
+	require.Contains(t, b.run(t, "apply", "-f", b.file, "--remove", "--dry-run"), "change  capture of app: +public.ordres -public.orders\n")
+	b.write(t, `capture: {tables: ["public.order*", sales]}`)
+	require.Equal(t, "change  capture of app: +public.order* -public.orders\n", b.run(t, "apply", "-f", b.file, "--dry-run"), "it is still captured")
+
 	require.Contains(t, b.run(t, "capture", "remove", "sales"), "captured tables of app: public.orders")
 	require.Contains(t, b.run(t, "capture", "add", "public.items", "!public.secret"), "captured tables of app: public.orders, public.items, !public.secret")
 	require.Contains(t, b.refused(t, "capture", "remove", "sales"), "sales is not in the list of captured tables")

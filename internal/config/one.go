@@ -35,7 +35,7 @@ func PlanSink(ctx context.Context, on postgres.DBTX, name string, settings map[s
 		sink[field] = value
 	}
 	sink["name"] = name
-	made, err := ofFile(ctx, on, map[string]any{"databases": databases, "sinks": []any{sink}})
+	made, err := ofFile(ctx, on, map[string]any{"databases": databases, "sinks": []any{sink}}, plan.Options{})
 	return made.Of(name), err
 }
 
@@ -49,12 +49,12 @@ func PlanCapture(ctx context.Context, on postgres.DBTX, c stream.Config) (plan.P
 	if len(c.KeysOnly) > 0 {
 		capture["rows"] = map[string]any{"keys": c.KeysOnly}
 	}
-	made, err := ofFile(ctx, on, map[string]any{"databases": map[string]string{c.Name: c.URL}, "capture": capture})
+	made, err := ofFile(ctx, on, map[string]any{"databases": map[string]string{c.Name: c.URL}, "capture": capture}, plan.Options{Remove: true})
 	return made.OfCapture(), err
 }
 
 // ofFile parses settings as if they were a file. It writes them as JSON, which is also YAML.
-func ofFile(ctx context.Context, on postgres.DBTX, content map[string]any) (plan.Plan, error) {
+func ofFile(ctx context.Context, on postgres.DBTX, content map[string]any, options plan.Options) (plan.Plan, error) {
 	text, err := json.Marshal(content)
 	if err != nil {
 		return nil, fmt.Errorf("write a file: %w", err)
@@ -63,7 +63,7 @@ func ofFile(ctx context.Context, on postgres.DBTX, content map[string]any) (plan
 	if err != nil {
 		return nil, err
 	}
-	return plan.Make(ctx, on, file.Wanted, plan.Options{})
+	return plan.Make(ctx, on, file.Wanted, options)
 }
 
 // Mistakes returns the mistakes of settings that did not come from a file, one sentence each; nil for any

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,7 +21,7 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
-// ErrRefused says that a plan has steps that would lose a position.
+// ErrRefused says that a plan has steps that would lose a position, or changes of a table.
 var ErrRefused = errors.New("the file cannot be applied")
 
 // Verbs of steps.
@@ -30,7 +31,7 @@ const (
 	Keep   = "keep"
 	Remove = "remove"
 	Leave  = "leave"  // a sink that the file does not have
-	Refuse = "refuse" // a change that would lose a position
+	Refuse = "refuse" // a change that would lose a position, or changes of a table
 )
 
 // Step is one step of a plan.
@@ -50,7 +51,7 @@ type Plan []Step
 
 // Options of a plan.
 type Options struct {
-	Remove bool // removes sinks that the file does not have
+	Remove bool // removes sinks that the file does not have, and ends the capture of tables that it no longer names
 }
 
 // Make compares a file with the existing sinks.
@@ -63,7 +64,7 @@ func Make(ctx context.Context, on postgres.DBTX, file Wanted, options Options) (
 	for _, c := range there {
 		byName[c.Name] = c.Consumer
 	}
-	plan, err := captures(ctx, on, file)
+	plan, err := captures(ctx, on, file, options.Remove)
 	if err != nil {
 		return nil, err
 	}
@@ -153,14 +154,18 @@ func differ(a, b kind.Settings) ([]string, error) {
 	return changed, nil
 }
 
-// Refused returns an error if the plan has steps that are refused.
+// Refused returns an error if the plan has steps that are refused. It names all of them.
 func (p Plan) Refused() error {
+	var refused []string
 	for _, step := range p {
 		if step.Verb == Refuse {
-			return fmt.Errorf("%w: %s: %s", ErrRefused, step.What(), step.Why)
+			refused = append(refused, step.What()+": "+step.Why)
 		}
 	}
-	return nil
+	if len(refused) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrRefused, strings.Join(refused, "; "))
 }
 
 // Head is the part of the log that a plan uses.

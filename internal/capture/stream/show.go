@@ -2,8 +2,11 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
@@ -79,6 +82,7 @@ func List(ctx context.Context, on postgres.DBTX, now time.Time) ([]Status, error
 		if one.Captured, err = captured(ctx, queries, row.ID); err != nil {
 			return nil, err
 		}
+		one.Captured = one.Captured[:min(tablesShown, len(one.Captured))]
 		if one.Gaps, err = gaps(ctx, queries, row.ID); err != nil {
 			return nil, err
 		}
@@ -87,12 +91,23 @@ func List(ctx context.Context, on postgres.DBTX, now time.Time) ([]Status, error
 	return all, nil
 }
 
+// Tables returns the tables that a stream captures, or was told to capture; none if there is no such stream.
+func Tables(ctx context.Context, on postgres.DBTX, name string) ([]Captured, error) {
+	row, err := db.New(on).StreamGet(ctx, name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read stream %s: %w", name, err)
+	}
+	return captured(ctx, db.New(on), row.ID)
+}
+
 func captured(ctx context.Context, queries *db.Queries, id int32) ([]Captured, error) {
 	rows, err := queries.CapturedList(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("list captured tables: %w", err)
 	}
-	rows = rows[:min(tablesShown, len(rows))]
 	tables := make([]Captured, len(rows))
 	for i, row := range rows {
 		tables[i] = Captured{Schema: row.SchemaName, Table: row.TableName, Identity: row.Identity, Reason: row.Reason, Since: row.Since}
