@@ -8,8 +8,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/daymill/daymill/internal/alert"
 	"github.com/daymill/daymill/internal/alert/channel"
 	"github.com/daymill/daymill/internal/audit"
@@ -53,39 +51,6 @@ func (a *app) alerting(ctx context.Context, db *postgres.DB, metrics *metrics) (
 		cancel()
 		<-ended
 	}
-}
-
-// errDryRun undoes a transaction.
-var errDryRun = errors.New("nothing was changed")
-
-// applyAlerts makes the channels match the file. It does nothing if the file does not mention alerts.
-func (a *app) applyAlerts(ctx context.Context, db *postgres.DB, wanted *alert.Wanted, dryRun, asJSON bool) error {
-	if wanted == nil {
-		return nil
-	}
-	var done []string
-	err := db.Tx(ctx, func(tx pgx.Tx) (err error) {
-		if done, err = alert.Apply(ctx, tx, *wanted, whoOnCLI()); err == nil && dryRun {
-			return errDryRun
-		}
-		return err
-	})
-	if err != nil && !errors.Is(err, errDryRun) {
-		return err
-	}
-	if asJSON {
-		if done == nil {
-			done = []string{}
-		}
-		return a.printJSON(map[string]any{"alerts": done})
-	}
-	for _, one := range done {
-		a.printf("%s\n", one)
-	}
-	if len(done) == 0 {
-		a.printf("the channels of alerts are as in the file\n")
-	}
-	return nil
 }
 
 // channelReport is a channel as `alert list` reports it.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/alert"
 	"github.com/daymill/daymill/internal/capture/plan"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/config"
@@ -26,7 +27,16 @@ type applyCmd struct {
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
 
-// Run makes captured tables and sinks match the file.
+// applyReport is what apply prints with --json.
+type applyReport struct {
+	DryRun  bool        `json:"dry_run"`
+	Capture plan.Plan   `json:"capture"` // of captured tables
+	Sinks   plan.Plan   `json:"sinks"`
+	Alerts  []string    `json:"alerts"` // null if the file does not mention alerts
+	Views   []view.Step `json:"views"`
+}
+
+// Run makes captured tables, sinks, alerts and views match the file.
 func (c *applyCmd) Run(ctx context.Context, a *app) error {
 	if c.Schema {
 		a.printf("%s", config.Schema)
@@ -41,49 +51,87 @@ func (c *applyCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer db.Close()
+	databases := a.databases(db, file.Databases)
+	defer databases.Close()
+	engine := &view.Engine{DB: db, Databases: databases}
+	views, mistakes := planViews(ctx, engine, file.Views)
+	if _, usage := errors.AsType[usageError](mistakes); mistakes != nil && !usage {
+		return mistakes
+	}
 	var made plan.Plan
+	var alerts []string
 	err = db.Tx(ctx, func(tx pgx.Tx) error {
-		if made, err = plan.Make(ctx, tx, file.Wanted, plan.Options{Remove: c.Remove}); err != nil || c.DryRun {
+		if made, err = plan.Make(ctx, tx, file.Wanted, plan.Options{Remove: c.Remove}); err != nil {
 			return err
+		}
+		if file.Alerts != nil {
+			if alerts, err = alert.Apply(ctx, tx, *file.Alerts, whoOnCLI()); err != nil {
+				return err
+			}
+		}
+		if c.DryRun || mistakes != nil || made.Refused() != nil {
+			return errDryRun
 		}
 		return made.Apply(ctx, tx, captureLog{}, whoOnCLI())
 	})
-	refused := errors.Is(err, plan.ErrRefused)
-	if err != nil && !refused {
+	if err != nil && !errors.Is(err, errDryRun) {
 		return err
 	}
-	if c.DryRun {
-		err = made.Refused()
+	refused := made.Refused()
+	if mistakes != nil {
+		return usageError{errors.Join(mistakes, refused)}
 	}
 	if c.JSON {
-		if printErr := a.printJSON(made); printErr != nil {
-			return printErr
+		err = a.printJSON(applyReport{
+			DryRun: c.DryRun, Capture: append(plan.Plan{}, made.OfCapture()...), Sinks: append(plan.Plan{}, made.OfSinks()...),
+			Alerts: alertLines(alerts, file.Alerts != nil), Views: views,
+		})
+		if err != nil {
+			return err
 		}
 	} else {
-		for _, step := range made {
-			a.printf("%-7s %s%s\n", step.Verb, step.What(), because(step.Why))
-		}
-		if len(made) == 0 && file.Alerts == nil {
-			a.printf("the file has no sinks, and there are none\n")
-		}
+		c.print(a, file, made, alerts, views)
 	}
 	for _, name := range slices.Sorted(maps.Keys(file.Tables)) {
 		kept := slices.ContainsFunc(made, func(s plan.Step) bool { return s.Capture == name && s.Verb == plan.Keep })
 		a.noteCapture(ctx, db, stream.Config{Name: name, URL: file.Databases[name], Tables: file.Tables[name], KeysOnly: file.KeysOnly}, c.DryRun || !kept)
 	}
-	if err != nil {
-		return usageError{err}
+	if refused != nil {
+		return usageError{refused}
 	}
-	if err := a.applyAlerts(ctx, db, file.Alerts, c.DryRun, c.JSON); err != nil {
-		return err
-	}
-	if len(file.Views) == 0 {
+	if c.DryRun {
 		return nil
 	}
-	databases := a.databases(db, file.Databases)
-	defer databases.Close()
-	return a.applyViews(ctx, &view.Engine{DB: db, Databases: databases}, file.Views, c.DryRun, c.JSON)
+	return engine.Apply(ctx, views, whoOnCLI())
 }
+
+// alertLines returns the lines of a part that the file has: an empty list if nothing changes there, and nil if the file does not have it.
+func alertLines(lines []string, has bool) []string {
+	if has && lines == nil {
+		return []string{}
+	}
+	return lines
+}
+
+// print prints what changes, a line for each step.
+func (c *applyCmd) print(a *app, file *config.File, made plan.Plan, alerts []string, views []view.Step) {
+	for _, step := range made {
+		a.printf("%-7s %s%s\n", step.Verb, step.What(), because(step.Why))
+	}
+	for _, one := range alerts {
+		a.printf("%s\n", one)
+	}
+	if file.Alerts != nil && len(alerts) == 0 {
+		a.printf("the channels of alerts are as in the file\n")
+	}
+	a.printSteps(views)
+	if len(made)+len(views) == 0 && file.Alerts == nil {
+		a.printf("the file has no sinks, and there are none\n")
+	}
+}
+
+// errDryRun undoes a transaction.
+var errDryRun = errors.New("nothing was changed")
 
 func because(why string) string {
 	if why == "" {

@@ -168,6 +168,67 @@ func TestApply_Mistakes(t *testing.T) {
 	require.Contains(t, stderr, b.file+`:3:6: a sink has no "nam": did you mean name?`)
 	require.NotContains(t, stderr, "hunter2secret")
 	require.JSONEq(t, config.Schema, b.run(t, "apply", "--schema"))
+
+	// What only the database knows comes next: all of it, and before anything is changed.
+	b.db.Do(t, "CREATE TABLE IF NOT EXISTS public.orders (id bigint PRIMARY KEY)")
+	b.write(t, shopFile)
+	b.run(t, "apply", "-f", b.file)
+	b.write(t, `capture: {tables: [public.orders, sales]}
+alerts: {channels: [{name: ops, kind: webhook, url: $OPS_URL}]}
+sinks: [{name: cache, kind: nats, url: $NATS_URL}, {name: other, kind: nats, url: $NATS_URL}]
+views:
+  - {name: one, tables: [{table: orders, columns: [id, totl]}]}
+  - {name: two, tables: [{table: ordres, columns: [id]}]}
+`)
+	stderr = b.refused(t, "apply", "-f", b.file)
+	require.Contains(t, stderr, "2 mistakes:")
+	require.Regexp(t, `daymill.yaml:5:\d+: .*totl`, stderr)
+	require.Regexp(t, `daymill.yaml:6:\d+: database app has no table public.ordres`, stderr)
+	require.Contains(t, stderr, "sink cache: its kind would change from redis to nats")
+	require.NotContains(t, b.run(t, "sink", "list"), "other")
+	require.Contains(t, b.run(t, "alert", "list"), "nobody is told")
+}
+
+// TestApply_JSON: one document has all parts of the file.
+func TestApply_JSON(t *testing.T) {
+	t.Parallel()
+	b := newApplyBundle(t)
+	b.db.Do(t, "CREATE TABLE IF NOT EXISTS public.orders (id bigint PRIMARY KEY)")
+	b.write(t, shopFile+`
+alerts: {channels: [{name: ops, kind: webhook, url: $OPS_URL}]}
+views: [{name: order_list, tables: [{table: orders, columns: [id]}]}]
+`)
+	type step struct {
+		Verb    string `json:"verb"`
+		Capture string `json:"capture"`
+		Sink    string `json:"sink"`
+		View    string `json:"view"`
+	}
+	var got struct {
+		DryRun  bool     `json:"dry_run"`
+		Capture []step   `json:"capture"`
+		Sinks   []step   `json:"sinks"`
+		Alerts  []string `json:"alerts"`
+		Views   []step   `json:"views"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(b.run(t, "apply", "-f", b.file, "--json", "--dry-run")), &got))
+	require.True(t, got.DryRun)
+	require.Equal(t, []step{{Verb: "create", Capture: "app"}}, got.Capture)
+	require.Equal(t, []step{{Verb: "create", Sink: "cache"}, {Verb: "create", Sink: "events"}}, got.Sinks)
+	require.Equal(t, []string{"set channel ops"}, got.Alerts)
+	require.Equal(t, []step{{Verb: "create", View: "order_list"}}, got.Views)
+	b.run(t, "apply", "-f", b.file, "--json")
+	require.Contains(t, b.run(t, "view", "list"), "order_list")
+
+	b.write(t, "capture: {tables: [public.orders]}")
+	require.JSONEq(t, `{"dry_run": false, "capture": [{"verb": "keep", "capture": "app"}], "alerts": null, "views": [], "sinks": [
+		{"verb": "leave", "sink": "cache", "why": "it is not in the file: --remove removes it"},
+		{"verb": "leave", "sink": "events", "why": "it is not in the file: --remove removes it"}]}`, b.run(t, "apply", "-f", b.file, "--json"))
+	var refused map[string]any
+	b.write(t, "sinks: [{name: cache, kind: nats, url: $NATS_URL}]")
+	code, stdout, _ := command(t.Context(), b.db.URL, "apply", "-f", b.file, "--json")
+	require.Equal(t, exitUsage, code)
+	require.NoError(t, json.Unmarshal([]byte(stdout), &refused))
 }
 
 // TestSink: pause, resume, rewind and remove, and their errors for an unknown sink.

@@ -59,10 +59,7 @@ func cmpOr(a, b string) string {
 
 // applyViews prints the plan for the definitions, and carries it out unless dryRun is set.
 func (a *app) applyViews(ctx context.Context, engine *view.Engine, definitions []definition.Definition, dryRun, asJSON bool) error {
-	steps, err := engine.Plan(ctx, definitions)
-	if mistakes, ok := errors.AsType[document.Mistakes](err); ok {
-		return usageError{fmt.Errorf("%s:\n%w", plural(int64(len(mistakes)), "mistake"), mistakes)}
-	}
+	steps, err := planViews(ctx, engine, definitions)
 	if err != nil {
 		return err
 	}
@@ -71,17 +68,31 @@ func (a *app) applyViews(ctx context.Context, engine *view.Engine, definitions [
 			return err
 		}
 	} else {
-		for _, s := range steps {
-			a.printf("%-7s view %s%s\n", s.Verb, s.View, because(s.Why))
-			for _, note := range s.Notes {
-				a.errorf("note: view %s: %s\n", s.View, note)
-			}
-		}
+		a.printSteps(steps)
 	}
 	if dryRun {
 		return nil
 	}
 	return engine.Apply(ctx, steps, whoOnCLI())
+}
+
+// planViews returns the plan for definitions. What is wrong with them is a usageError.
+func planViews(ctx context.Context, engine *view.Engine, definitions []definition.Definition) ([]view.Step, error) {
+	steps, err := engine.Plan(ctx, definitions)
+	if mistakes, ok := errors.AsType[document.Mistakes](err); ok {
+		return nil, usageError{fmt.Errorf("%s:\n%w", plural(int64(len(mistakes)), "mistake"), mistakes)}
+	}
+	return steps, err
+}
+
+// printSteps prints steps and their notes.
+func (a *app) printSteps(steps []view.Step) {
+	for _, s := range steps {
+		a.printf("%-7s view %s%s\n", s.Verb, s.View, because(s.Why))
+		for _, note := range s.Notes {
+			a.errorf("note: view %s: %s\n", s.View, note)
+		}
+	}
 }
 
 // readDefinitions reads a file, or all files of a folder, and returns all mistakes in them as one error of several lines.

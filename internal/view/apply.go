@@ -59,7 +59,12 @@ func (e *Engine) Plan(ctx context.Context, definitions []definition.Definition) 
 			return nil, err
 		}
 		s := Step{View: d.Name, plan: made}
-		if err := e.compare(ctx, &s); err != nil {
+		err = e.compare(ctx, &s)
+		if IsRefused(err) {
+			mistakes = append(mistakes, document.Mistake{File: d.File, Line: d.Line, Column: d.Column, Text: err.Error()})
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 		if s.Verb != StepKeep {
