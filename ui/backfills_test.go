@@ -182,6 +182,7 @@ func TestSchedule(t *testing.T) {
 		body := s.get(t, "/schedule").body
 		require.Contains(t, body, "No worker has been seen")
 		require.Contains(t, body, "unknown: no worker is running")
+		require.NotContains(t, body, "there is no archive")
 		answer := s.post(t, "/schedule", url.Values{"action": {"pause-queue"}, "queue": {"daymill"}}.Encode())
 		require.Equal(t, http.StatusUnprocessableEntity, answer.status)
 		require.Contains(t, answer.body, "start <code>daymill worker</code>")
@@ -239,6 +240,7 @@ func TestSchedule(t *testing.T) {
 		require.Contains(t, body, " 04:00:00 UTC")
 		require.Contains(t, body, "worker.1/&lt;i&gt;")
 		require.Contains(t, body, "lookback of 3 days")
+		require.Contains(t, body, "never: there is no archive, because no worker was given DAYMILL_ARCHIVE")
 		require.Contains(t, body, ">leader<")
 		require.Contains(t, body, `href="/jobs/17"`)
 		require.Contains(t, body, "&lt;u&gt;no space")

@@ -64,6 +64,8 @@ type queueRow struct {
 	worker.Queue
 
 	What string
+	// Unseen says why no worker has ever worked the queue.
+	Unseen string
 }
 
 // scheduleView is the page.
@@ -176,7 +178,11 @@ func (s *Pages) fillQueues(ctx context.Context, view *scheduleView) error {
 		jobs.QueueCapture: "changes to deliver, a job per shard of a sink", jobs.QueueArchive: "bases, proofs and pruning of the archive",
 	}
 	for _, q := range queues {
-		view.Queues = append(view.Queues, queueRow{Queue: q, What: what[q.Name]})
+		row := queueRow{Queue: q, What: what[q.Name], Unseen: "never: start a worker"}
+		if q.Name == jobs.QueueArchive && len(view.Workers) > 0 {
+			row.Unseen = "never: there is no archive, because no worker was given DAYMILL_ARCHIVE"
+		}
+		view.Queues = append(view.Queues, row)
 	}
 	return err
 }
