@@ -87,7 +87,7 @@ func TestViews(t *testing.T) {
 			require.Equal(t, http.StatusSeeOther, answer.status, answer.body)
 			require.Equal(t, notice, answer.notice())
 		}
-		require.Contains(t, b.get(t, "/views").body, ">running</span>")
+		require.Contains(t, b.get(t, "/views").body, ">serving</span>")
 		require.Contains(t, b.get(t, "/views/staff").body, "SELECT")
 
 		b.db.Do(t, "UPDATE public.people SET name = '<i>eve' WHERE id = 2; DELETE FROM views.staff WHERE id = 1")
@@ -101,11 +101,11 @@ func TestViews(t *testing.T) {
 		act("requested", "action", "verify", "repair", "1")
 		b.work(t)
 		require.Contains(t, b.get(t, "/views/staff").body, "1 repaired")
-		require.Contains(t, b.get(t, "/views").body, ">running</span>")
+		require.Contains(t, b.get(t, "/views").body, ">serving</span>")
 		act("requested", "action", "verify")
 		b.db.Do(t, "UPDATE view.task SET state = 'failed', error = 'out of luck' WHERE id = (SELECT max(id) FROM view.task WHERE kind = 'verify')")
 		list := b.get(t, "/views").body
-		require.Contains(t, list, ">running</span>", "a verification that fails says nothing about the rows")
+		require.Contains(t, list, ">serving</span>", "a verification that fails says nothing about the rows")
 		require.Contains(t, list, "the last verification has failed: out of luck")
 		act("requested", "action", "verify", "repair", "1")
 		b.work(t)
@@ -139,7 +139,7 @@ func TestViews(t *testing.T) {
 		act("accepted", "action", "accept")
 		require.Contains(t, b.get(t, "/views").body, ">stale</span>")
 		b.work(t)
-		require.Contains(t, b.get(t, "/views").body, ">running</span>")
+		require.Contains(t, b.get(t, "/views").body, ">serving</span>")
 		require.Equal(t, "7", b.text(t, "SELECT DISTINCT called::text FROM views.staff WHERE pg_typeof(called) = 'integer'::regtype"))
 
 		require.Contains(t, b.post(t, "/views/staff", fields("action", "remove")).body, "Remove staff?")
@@ -254,7 +254,7 @@ func TestViewsInBrowser(t *testing.T) {
 			if options.NoJavaScript {
 				shown.Go(t, b.URL+"/views/staff")
 			}
-			shown.See(t, `//main//span[.="running"]`) // With JavaScript, the page says so by itself.
+			shown.See(t, `//main//span[.="serving"]`) // With JavaScript, the page says so by itself.
 			shown.Click(t, `//main//button[.="Pause"]`)
 			shown.See(t, `//main//span[.="paused"]`)
 			shown.Click(t, `//main//button[.="Resume"]`)

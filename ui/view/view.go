@@ -100,8 +100,6 @@ func (l listed) state() string {
 		return "differs"
 	case l.State == view.StateServing && l.Reason != "":
 		return "failing"
-	case l.State == view.StateServing:
-		return "running"
 	default:
 		return l.State
 	}
@@ -110,7 +108,7 @@ func (l listed) state() string {
 // badge is the class of the state's badge.
 func (l listed) badge() string {
 	return map[string]string{
-		"drift": "state-drifted", "differs": "state-drifted", "paused": "state-paused", "failed": "state-failed", "failing": "state-retrying", "running": "state-complete",
+		"drift": "state-drifted", "differs": "state-drifted", "paused": "state-paused", "failed": "state-failed", "failing": "state-retrying", "serving": "state-complete",
 		"stale": "state-stale", "building": "state-running",
 	}[l.state()]
 }
