@@ -30,6 +30,10 @@ func TestCalendarDays(t *testing.T) {
 	shown.Go(t, s.URL+"/")
 	shown.See(t, `//p[contains(., "No events until the end of January 2026.")]`)
 	require.Less(t, browser.Evaluate[float64](t, shown, `document.querySelector(".recent .day-today").getBoundingClientRect().bottom`), 844.0, "today is on the first screen")
+	sides := browser.Evaluate[[]float64](t, shown, `[".recent", ".months"].map((at) => document.querySelector(at).getBoundingClientRect()).flatMap((at) => [at.left, at.right])`)
+	require.Equal(t, sides[:2], sides[2:], "all months are in line")
+	require.Equal(t, "February 2026,March 2026", browser.Evaluate[string](t, shown, `[...new Set([...document.querySelectorAll(".month")]
+		.filter((at) => at.checkVisibility()).map((at) => at.ariaLabel))].sort().join()`), "no month that has not begun")
 	shown = browser.Open(t, browser.Options{User: "admin", Password: adminPassword})
 	shown.Go(t, s.URL+"/")
 	cell := func(day string) string {

@@ -43,6 +43,9 @@ type monthView struct {
 	Days       []dayView
 }
 
+// future reports whether the month has not begun.
+func (m monthView) future() bool { return m.Days[0].State == stateFuture }
+
 // quiet reports whether none of a month's dates has events.
 func (m monthView) quiet() bool {
 	return !slices.ContainsFunc(m.Days, func(day dayView) bool { return day.State != StateNoEvents })
