@@ -104,8 +104,9 @@ func Handler(config Config) http.Handler {
 		Access: config.Access, BasePath: config.BasePath, Logger: config.Logger, Clock: config.Clock, Listeners: config.Listeners,
 		SessionKey: config.SessionKey,
 	})
+	outage := telemetry.NewOutage(config.Logger)
 	site := &page.Site{
-		DB: config.DB, Installation: config.Installation, Jobs: config.Jobs, Logger: config.Logger, Clock: config.Clock, BasePath: config.BasePath,
+		DB: config.DB, Installation: config.Installation, Jobs: config.Jobs, Logger: outage.Logger(), Outage: outage, Clock: config.Clock, BasePath: config.BasePath,
 		Asset: files.Address(config.BasePath), Open: config.Access.Open(),
 	}
 	var examiner *doctor.Shared

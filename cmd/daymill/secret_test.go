@@ -195,11 +195,16 @@ func TestSecrets(t *testing.T) {
 
 			// The database stops, and everything that needs it fails.
 			require.NoError(t, server.Stop(t.Context(), pgserver.Immediate))
-			require.Eventually(t, func() bool { return strings.Contains(log.String(), "the reconciler will try again") }, waitFor, tick)
+			require.Eventually(t, func() bool { return strings.Contains(log.String(), "Postgres does not answer") }, waitFor, tick)
 			for _, page := range []string{"dates", "doctor", "readyz", "api/verifications"} {
-				get(page)
+				status, body := get(page)
+				if page != "doctor" {
+					require.Equal(t, http.StatusServiceUnavailable, status, "%s: %s", page, body)
+				}
 			}
 			require.NoError(t, server.Start(t.Context()))
+			again := regexp.MustCompile(`Postgres answers again.*lines_left_out"?[=:][1-9]`)
+			require.Eventually(t, func() bool { return again.MatchString(log.String()) }, waitFor, tick, "other lines say nothing new meanwhile")
 
 			// The goroutine dump of Go must not have the secrets.
 			require.NoError(t, cmd.Process.Signal(syscall.SIGQUIT))

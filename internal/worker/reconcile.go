@@ -63,8 +63,9 @@ type reconciler struct {
 	zone    *time.Location
 	planner *schedule.Planner
 	logger  *slog.Logger
-	silence time.Duration // see Config.Silence
-	wake    chan struct{} // of capacity 1
+	outage  *telemetry.Outage // of the database; logger leaves out what only repeats it
+	silence time.Duration     // see Config.Silence
+	wake    chan struct{}     // of capacity 1
 	// notified has capacity 1. It holds a value if a notification has arrived and was not forwarded yet.
 	notified chan struct{}
 	self     presence.Worker
@@ -115,6 +116,7 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		needed, err = db.New(on).ReconcileNeeded(ctx, now)
 		return err
 	})
+	r.outage.Report(ctx, now, err)
 	if err != nil {
 		return fmt.Errorf("look for requests: %w", err)
 	}

@@ -114,6 +114,8 @@ func NewWorker(config Config) (*Worker, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
+	outage := telemetry.NewOutage(config.Logger)
+	config.Logger = outage.Logger()
 	config.Workers = cmp.Or(config.Workers, DefaultWorkers)
 	config.Silence = cmp.Or(config.Silence, lease.Silence)
 	daily := schedule.Daily{Zone: config.Installation.Zone, Hour: config.DailyHour, Lookback: config.Lookback}
@@ -121,7 +123,7 @@ func NewWorker(config Config) (*Worker, error) {
 		Primary: config.DB, Source: config.Source, Daily: daily, Clock: config.Clock, Pace: config.Pace,
 	}
 	reconcile := &reconciler{
-		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, planner: planner, logger: config.Logger,
+		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, planner: planner, logger: config.Logger, outage: outage,
 		silence: config.Silence, listeners: config.Listeners, installation: config.Installation,
 		server: server, source: config.Source,
 		wake: make(chan struct{}, 1), notified: make(chan struct{}, 1),

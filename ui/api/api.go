@@ -170,7 +170,9 @@ func (s *API) api(routes []apiRoute) http.Handler {
 		}
 		if err != nil {
 			s.failAPI(w, r, err)
+			return
 		}
+		s.Answered(ctx)
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/page"
 	"github.com/daymill/daymill/ui/reply"
@@ -35,6 +36,9 @@ func (s *API) failAPI(w http.ResponseWriter, r *http.Request, err error) {
 		reply.Problem(w, known.status, known.detail)
 	case r.Context().Err() != nil && !errors.Is(r.Context().Err(), errAPITimeout):
 		// The client closed the connection.
+	case postgres.IsUnreachable(err):
+		s.Unreachable(w, r, "an API call failed", err)
+		reply.Problem(w, http.StatusServiceUnavailable, page.Unanswered)
 	default:
 		s.Logger.ErrorContext(r.Context(), "an API call failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 		reply.Problem(w, http.StatusInternalServerError,

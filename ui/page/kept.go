@@ -25,6 +25,7 @@ func (k *Kept[T]) Get(ctx context.Context, site *Site, age time.Duration, read f
 	value, err := read(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
+			site.Outage.Report(ctx, now, err)
 			site.Logger.WarnContext(ctx, "a part of a page cannot be read", slog.String("error", err.Error()))
 		}
 		return k.last

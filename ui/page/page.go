@@ -18,6 +18,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui/reply"
 )
@@ -35,6 +36,8 @@ type Site struct {
 	// Jobs acts on River's jobs and queues.
 	Jobs   *worker.Admin
 	Logger *slog.Logger
+	// Outage is told whether Postgres answers.
+	Outage *telemetry.Outage
 	Clock  pace.Clock
 	// BasePath is the path at which a proxy serves the pages, such as /daymill; empty at the root.
 	BasePath string
@@ -83,6 +86,7 @@ func (s *Site) Page(handle func(w http.ResponseWriter, r *http.Request) error) h
 		var large *http.MaxBytesError
 		switch {
 		case err == nil:
+			s.Answered(r.Context())
 		case errors.As(err, &large):
 			s.Fail(w, r, http.StatusRequestEntityTooLarge, "That does not work", "The form is too large: the limit is 64 KiB.")
 		case errors.Is(err, ErrNotFound):
@@ -95,12 +99,37 @@ func (s *Site) Page(handle func(w http.ResponseWriter, r *http.Request) error) h
 				"This page would be too large, because the data contain very long texts. Choose fewer dates or a narrower filter.")
 		case errors.Is(r.Context().Err(), context.Canceled):
 			// The client closed the connection.
+		case postgres.IsUnreachable(err):
+			s.Unreachable(w, r, "a page failed", err)
+			s.Fail(w, r, http.StatusServiceUnavailable, "Postgres does not answer", Unanswered)
 		default:
 			s.Logger.ErrorContext(r.Context(), "a page failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 			s.Fail(w, r, http.StatusInternalServerError, "That did not work",
 				"The database did not answer. Nothing was changed. The log of the web process has the cause.")
 		}
 	})
+}
+
+// Unanswered is the answer to a request while Postgres does not answer.
+const Unanswered = "Postgres does not answer: try again in a few seconds, or look into the log of the web process."
+
+// retryAfter is when a client may try again, in seconds.
+const retryAfter = "5"
+
+// Unreachable prepares the answer to a request for which Postgres does not answer: it logs that, and says when to try again.
+func (s *Site) Unreachable(w http.ResponseWriter, r *http.Request, message string, err error) {
+	if r.Context().Err() == nil { // Otherwise the request may just have been a slow one.
+		s.Outage.Report(r.Context(), s.Clock.Now(), err)
+	}
+	s.Logger.ErrorContext(r.Context(), message, slog.String("path", r.URL.Path), slog.String("error", err.Error())) //nolint:sloglint // The callers' messages are constants.
+	w.Header().Set("Retry-After", retryAfter)
+}
+
+// Answered looks whether an outage is over, after a request that succeeded: it may not have needed Postgres.
+func (s *Site) Answered(ctx context.Context) {
+	if s.Outage.Lasts() {
+		s.Outage.Report(ctx, s.Clock.Now(), s.DB.Ping(ctx))
+	}
 }
 
 // parse reads a form. If the form is malformed or too large, nothing is changed, because a part of it might mean something else than the whole form.

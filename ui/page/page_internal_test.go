@@ -43,8 +43,8 @@ func TestPageFails(t *testing.T) {
 		ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 		defer cancel()
 		answer := get(ctx, func(_ http.ResponseWriter, r *http.Request) error { return r.Context().Err() })
-		require.Equal(t, http.StatusInternalServerError, answer.Code)
-		require.Contains(t, answer.Body.String(), "The database did not answer")
+		require.Equal(t, http.StatusServiceUnavailable, answer.Code)
+		require.Contains(t, answer.Body.String(), "Postgres does not answer")
 	})
 
 	t.Run("TooLarge", func(t *testing.T) {
