@@ -7,8 +7,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/alert"
+	"github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/test/browser"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/ui"
 )
 
 // troubled is a site with dates that failed, are stale, and were verified.
@@ -91,6 +94,21 @@ func TestStill(t *testing.T) {
 			require.Equal(t, first, places, "%s at %d", path, width)
 		}
 	}
+}
+
+// TestHeader checks that all pages fit into one line of a small laptop, for a user who has logged in and sees all of them.
+func TestHeader(t *testing.T) {
+	t.Parallel()
+	s := serve(t, database(t), func(c *ui.Config) { c.Archive, c.Alerts = &standing.Source{}, &alert.Keeper{} })
+	shown := browser.Open(t, browser.Options{Width: 1280})
+	shown.Go(t, s.URL+"/help")
+	shown.See(t, "#login-name:focus")
+	shown.Type(t, "admin\t"+adminPassword+"\r")
+	shown.See(t, "//button[text()='Log out']")
+	require.Equal(t, []int{16, 1}, browser.Evaluate[[]int](t, shown, `(() => {
+		const tops = [...document.querySelectorAll(".top nav a")].map((at) => at.getBoundingClientRect().top);
+		return [tops.length, new Set(tops).size];
+	})()`))
 }
 
 func TestDriftText(t *testing.T) {
