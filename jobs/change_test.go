@@ -47,7 +47,7 @@ func setup(t *testing.T) *testBundle {
 	var err error
 	b.writer, err = log.Take(t.Context(), log.Config{DB: b.DB.DB, Stream: "app", Owner: "test"})
 	require.NoError(t, err)
-	_, err = b.Exec(t.Context(), `CREATE TABLE public.copied (n bigint GENERATED ALWAYS AS IDENTITY, position bigint PRIMARY KEY, key text NOT NULL)`)
+	_, err = b.Exec(t.Context(), `CREATE TABLE public.copied (n bigint GENERATED ALWAYS AS IDENTITY, position bigint NOT NULL, key text NOT NULL)`)
 	require.NoError(t, err)
 	b.client, err = river.NewClient(riverpgxv5.New(b.Application(t)), &river.Config{})
 	require.NoError(t, err)
@@ -167,10 +167,15 @@ func TestOnChange_Document(t *testing.T) {
 func TestOnChange_Paused(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.start(t, always)
+	_, err := b.Exec(t.Context(), "SELECT capture.open_function('copy', 'app', '[]', 1)")
+	require.NoError(t, err)
 	who := audit.Who{Via: audit.ViaCLI}
 	require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error { return consumer.Pause(t.Context(), tx, "copy", "", who) }))
 	b.insert(t, 1)
+	var none bool
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT capture.take_changes('copy', 10) IS NULL").Scan(&none))
+	require.True(t, none)
+	b.start(t, always)
 	b.start(t, always) // A second process registers itself as well.
 	require.Empty(t, b.copied(t))
 	require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error { return consumer.Resume(t.Context(), tx, "copy", who) }))
@@ -196,7 +201,10 @@ func TestOnChange_Permanent(t *testing.T) {
 	b.insert(t, 1, 2, 3, 4, 3, 5, 3)
 	b.wait(t, "position = 7 FROM capture.shard")
 	require.Equal(t, []int64{1, 2, 4, 6}, b.copied(t))
-	require.Equal(t, []int64{3, -5, -7}, b.letters(t))
+	b.insert(t, 3)
+	b.wait(t, "position = 8 FROM capture.shard")
+	require.Equal(t, []int64{1, 2, 4, 6}, b.copied(t))
+	require.Equal(t, []int64{3, -5, -7, -8}, b.letters(t))
 	letter, err := consumer.GetLetter(t.Context(), b.DB.DB, "copy", 3)
 	require.NoError(t, err)
 	require.Equal(t, "order: there is no such customer", letter.Reason)
@@ -209,16 +217,16 @@ func TestOnChange_Permanent(t *testing.T) {
 		b.wait(t, "NOT EXISTS (SELECT FROM capture.letter WHERE replay_at IS NOT NULL)")
 	}
 	replay()
-	require.Equal(t, []int64{3, -5, -7}, b.letters(t), "it is refused again")
+	require.Equal(t, []int64{3, -5, -7, -8}, b.letters(t), "it is refused again")
 	mu.Lock()
 	refusing = false
 	mu.Unlock()
 	replay()
 	require.Empty(t, b.letters(t))
-	require.Equal(t, []int64{1, 2, 4, 6, 3, 5, 7}, b.copied(t))
-	b.insert(t, 3)
-	b.wait(t, "position = 8 FROM capture.shard")
 	require.Equal(t, []int64{1, 2, 4, 6, 3, 5, 7, 8}, b.copied(t))
+	b.insert(t, 3)
+	b.wait(t, "position = 9 FROM capture.shard")
+	require.Equal(t, []int64{1, 2, 4, 6, 3, 5, 7, 8, 9}, b.copied(t))
 }
 
 // TestOnChange_Fails: after an error, nothing of the batch has an effect, including its refusals. The whole batch is delivered again, and the

@@ -63,7 +63,10 @@ type recorder struct {
 	refuse  map[int64]bool
 	fail    func(changes []change.Change) error
 	deliver func()
+	sweeps  bool
 }
+
+func (r *recorder) Sweeps() bool { return r.sweeps }
 
 func (r *recorder) Deliver(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
 	r.calls++
@@ -371,7 +374,7 @@ func TestRun_Paused(t *testing.T) {
 	require.ErrorIs(t, err, consumer.ErrNone)
 }
 
-// TestRun_Filter: changes that do not pass the filter are skipped, and a condition that cannot be evaluated parks the key.
+// TestRun_Filter: changes that do not pass the filter are skipped, also sweeps, and a condition that cannot be evaluated parks the key.
 func TestRun_Filter(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -379,12 +382,15 @@ func TestRun_Filter(t *testing.T) {
 	other.Table = "other"
 	bad := sinktest.Insert(3, 3)
 	bad.New = json.RawMessage(`{"id": 3, "status": {}}`)
-	b.log(t, sinktest.Insert(1, 1), other, bad, sinktest.Update(4, 3), sinktest.Insert(5, 5))
+	b.sink.sweeps = true
+	otherSweep := sinktest.Sweep(7, 5)
+	otherSweep.Table = "other"
+	b.log(t, sinktest.Insert(1, 1), other, bad, sinktest.Update(4, 3), sinktest.Insert(5, 5), sinktest.Sweep(6, 5), otherSweep)
 	config := b.config(t, filter.Config{Tables: []string{"public.orders"}, Condition: `new.status startsWith "new" or new.status startsWith "at"`})
 	result, err := consumer.Run(t.Context(), config)
 	require.NoError(t, err)
-	require.Equal(t, consumer.Result{Delivered: 2, Letters: 2}, result)
-	require.Equal(t, []int64{1, 5}, b.sink.taken)
+	require.Equal(t, consumer.Result{Delivered: 3, Letters: 2}, result)
+	require.Equal(t, []int64{1, 5, 6}, b.sink.taken)
 	require.Equal(t, []int64{3, -4}, b.letters(t))
 }
 

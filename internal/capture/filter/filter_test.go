@@ -89,6 +89,24 @@ func TestFilter_Ops(t *testing.T) {
 	require.True(t, passes)
 }
 
+// TestFilter_Tables: changes of tables that no pattern matches, or that one excludes, do not pass.
+func TestFilter_Tables(t *testing.T) {
+	t.Parallel()
+	f, err := filter.New(filter.Config{Tables: []string{"public", "!public.secret"}})
+	require.NoError(t, err)
+	for _, test := range []struct {
+		schema, table string
+		want          bool
+	}{{"public", "orders", true}, {"public", "secret", false}, {"crm", "orders", false}} {
+		c := order()
+		c.Schema, c.Table = test.schema, test.table
+		_, passes, err := f.Apply(c)
+		require.NoError(t, err)
+		require.Equal(t, test.want, passes, "%v", test)
+		require.Equal(t, test.want, f.Takes(test.schema, test.table), "%v", test)
+	}
+}
+
 // TestFilter_Shape: columns that are left out appear nowhere in the change, numbers keep all digits, and the key stays.
 func TestFilter_Shape(t *testing.T) {
 	t.Parallel()

@@ -193,7 +193,7 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-// TestWAL_Gap: a slot that somebody drops, recreates or advances is a gap, and the stream continues.
+// TestWAL_Gap: a slot that somebody drops, recreates or advances, or that the server invalidates, is a gap, and the stream continues.
 func TestWAL_Gap(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -230,9 +230,34 @@ func TestWAL_Gap(t *testing.T) {
 
 	b.Do(t, "DROP PUBLICATION "+slot)
 	b.Do(t, "INSERT INTO app.t VALUES (4)")
-	b.start(t, b.owner("app", stream.ModeWAL))
+	stop = b.start(t, b.owner("app", stream.ModeWAL))
 	b.wait(t, "SELECT count(*) = 1 FROM capture.stream WHERE state = 'running' AND EXISTS (SELECT FROM capture.gap WHERE reason LIKE 'the publication % was dropped')") // There is a slot again.
 	b.mark(t, "app")
+	stop()
+
+	b.wait(t, "SELECT NOT active FROM pg_replication_slots")
+	keep := func(setting string) {
+		b.Do(t, "ALTER SYSTEM SET max_slot_wal_keep_size = '"+setting+"'")
+		b.Do(t, "SELECT pg_reload_conf()")
+	}
+	keep("1MB")
+	b.wait(t, "SELECT setting = '1' FROM pg_settings WHERE name = 'max_slot_wal_keep_size'")
+	require.True(t, waitFor(t.Context(), func() bool {
+		b.Do(t, "INSERT INTO app.t VALUES (5) ON CONFLICT (id) DO UPDATE SET v = 'again'")
+		b.Do(t, "SELECT pg_switch_wal()")
+		b.Do(t, "CHECKPOINT")
+		var status string
+		require.NoError(t, b.QueryRow(t.Context(), "SELECT wal_status FROM pg_replication_slots").Scan(&status))
+		return status == "lost"
+	}))
+	keep("-1")
+	b.wait(t, "SELECT setting = '-1' FROM pg_settings WHERE name = 'max_slot_wal_keep_size'")
+	b.start(t, b.owner("app", stream.ModeWAL))
+	gaps := b.gaps(t, "app")
+	b.wait(t, "SELECT kind = 'slot' AND reason LIKE '%was invalidated%' FROM capture.gap ORDER BY id DESC LIMIT 1")
+	b.mark(t, "app")
+	require.Equal(t, gaps, b.gaps(t, "app"))
+	require.False(t, b.has(t, 5))
 }
 
 // TestWAL_Guard: a slot that holds back too much WAL is dropped, and the gap is recorded.

@@ -164,19 +164,50 @@ func (k *Kafka) Deliver(ctx context.Context, changes []change.Change) ([]sink.Re
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.config.Timeout)
 	defer cancel()
-	position := make(map[*kgo.Record]int, len(records))
-	for i, record := range records {
-		position[record] = indexes[i]
-	}
+	failed := map[*kgo.Record]bool{}
 	for _, result := range k.client.ProduceSync(ctx, records...) {
 		switch {
 		case result.Err == nil:
-		case errors.Is(result.Err, kerr.MessageTooLarge), errors.Is(result.Err, kerr.InvalidRecord),
-			errors.Is(result.Err, kerr.RecordListTooLarge):
-			i := position[result.Record]
-			parked.Refuse(i, changes[i], "Kafka refuses the record", sink.Answer([]byte(result.Err.Error())))
+		case refuses(result.Err):
+			failed[result.Record] = true
 		default:
 			return nil, fmt.Errorf("Kafka does not accept the changes: %w", reason(result.Err))
+		}
+	}
+	refusals := parked.Refusals()
+	if len(failed) > 0 {
+		more, err := k.alone(ctx, changes, records, indexes, failed)
+		if err != nil {
+			return nil, err
+		}
+		refusals = append(refusals, more...)
+	}
+	return refusals, nil
+}
+
+// refuses reports whether an error means that the broker will never store what it was sent.
+func refuses(err error) bool {
+	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.InvalidRecord) || errors.Is(err, kerr.RecordListTooLarge)
+}
+
+// alone produces the failed records one at a time. Brokers refuse a whole batch of records for a partition, and the client then fails those that
+// follow in the partition too, which keeps their order.
+func (k *Kafka) alone(
+	ctx context.Context, changes []change.Change, records []*kgo.Record, indexes []int, failed map[*kgo.Record]bool,
+) ([]sink.Refusal, error) {
+	var parked sink.Parked
+	for i, record := range records {
+		c := changes[indexes[i]]
+		if !failed[record] || parked.Behind(indexes[i], c) {
+			continue
+		}
+		err := k.client.ProduceSync(ctx, &kgo.Record{Topic: record.Topic, Key: record.Key, Value: record.Value, Headers: record.Headers}).FirstErr()
+		switch {
+		case err == nil:
+		case refuses(err):
+			parked.Refuse(indexes[i], c, "Kafka refuses the record", sink.Answer([]byte(err.Error())))
+		default:
+			return nil, fmt.Errorf("Kafka does not accept the changes: %w", reason(err))
 		}
 	}
 	return parked.Refusals(), nil

@@ -24,7 +24,7 @@ const (
 // capture has mutants of what keeps changes from being lost, repeated or reordered.
 func capture() []broken {
 	var all []broken
-	for _, more := range [][]broken{reading(), gaps(), snapshots(), delivering(), copying(), receivers(), holds(), contract()} {
+	for _, more := range [][]broken{reading(), gaps(), snapshots(), delivering(), copying(), receivers(), holds(), contract(), brokers(), functions(), comparing(), filtering()} {
 		all = append(all, more...)
 	}
 	return all
@@ -54,6 +54,7 @@ func gaps() []broken {
 		edit("Capture/Gap/Cluster", streamPkg, "^TestWAL_Life$", streamWALGo, "", "case system.ID != row.SystemID:", "case system.ID == \"\":"),
 		edit("Capture/Gap/Behind", streamPkg, "^TestWAL_Life$", streamWALGo, "", "case system.WAL < landed:", "case system.WAL == 0:"),
 		edit("Capture/Gap/Lagged", streamPkg, "^TestWAL_Lagged$", streamWALGo, "", "if !is || left < landed {", "if !is || left < 0 {"),
+		edit("Capture/Gap/Lost", streamPkg, "^TestWAL_Gap$", streamWALGo, "", "case slot.Lost():", "case slot.Lost() && landed == 0:"),
 		edit("Capture/Gap/NoSlot", streamPkg, "^TestWAL_Gap$", streamWALGo, "", "case !has:", "case !has && landed == 0:"),
 		edit("Capture/Gap/Ahead", streamPkg, "^TestWAL_Gap$", streamWALGo, "", "case slot.Confirmed > landed:", "case slot.Confirmed > landed && landed == 0:"),
 		edit("Capture/Gap/Publication", streamPkg, "^TestWAL_Gap$", "internal/capture/wal/slot.go", "", "if len(missing) > 0 {", "if len(missing) > 1000 {"),

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -52,6 +53,10 @@ func run(ctx context.Context, out io.Writer, only string) error {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
+	root, err := filepath.Abs(".") // Some tests build a program in another directory.
+	if err != nil {
+		return fmt.Errorf("find the repository: %w", err)
+	}
 
 	var left []string
 	count := 0
@@ -60,7 +65,7 @@ func run(ctx context.Context, out io.Writer, only string) error {
 			continue
 		}
 		count++
-		v, took, text, err := try(ctx, dir, m)
+		v, took, text, err := try(ctx, root, dir, m)
 		if err != nil {
 			return err
 		}
@@ -90,13 +95,15 @@ var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 var hung = regexp.MustCompile(`panic: test timed out after \S+\n\s+running tests:\n\s+(\S+)`)
 
 // try runs the tests on a mutant. text is the test that noticed, or what went wrong.
-func try(ctx context.Context, dir string, m broken) (v verdict, took time.Duration, text string, err error) {
-	overlay, err := mutant.Overlay(".", dir, m.edits...)
+func try(ctx context.Context, root, dir string, m broken) (v verdict, took time.Duration, text string, err error) {
+	overlay, err := mutant.Overlay(root, dir, m.edits...)
 	if err != nil {
 		return 0, 0, "", fmt.Errorf("%s: %w", m.name, err)
 	}
 	var output bytes.Buffer
-	cmd := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count=1", "-failfast", "-timeout", "2m", "-run", m.tests, m.pkg)
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-failfast", "-timeout", "2m", "-run", m.tests, m.pkg)
+	// The programs that the tests build have the mutant too.
+	cmd.Env = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+overlay))
 	cmd.Stdout, cmd.Stderr = &output, &output
 	start := time.Now() //nolint:forbidigo // Only printed.
 	err = cmd.Run()
