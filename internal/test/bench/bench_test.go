@@ -45,13 +45,14 @@ func TestBenchmark(t *testing.T) {
 	require.Contains(t, out.String(), "are exact")
 }
 
-// TestBenchmark_Capture runs two scenarios of capture at a tiny size. All of them would take a minute.
+// TestBenchmark_Capture runs three scenarios of capture at a tiny size. All of them would take a minute.
 func TestBenchmark_Capture(t *testing.T) {
 	t.Parallel()
 	o, out := tiny(t), &bytes.Buffer{}
-	o.capture, o.run, o.changes, o.seconds, o.snapshot, o.bulk = true, "lag,snapshot", 2_000, 1, 3_000, 5_000
+	o.capture, o.run, o.changes, o.seconds, o.snapshot, o.bulk = true, "lag,sustain,snapshot", 2_000, 1, 3_000, 5_000
+	o.sustainFrom, o.sustainMost = 100, 100
 	require.NoError(t, benchmark(t.Context(), o, out), out.String())
-	for _, title := range []string{"delivered to a webhook, p99", "COPY to a file and back"} {
+	for _, title := range []string{"delivered to a webhook, p99", "With two workers, four shards, ", "COPY to a file and back"} {
 		require.Contains(t, out.String(), title)
 	}
 }

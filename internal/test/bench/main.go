@@ -54,6 +54,8 @@ type options struct {
 	snapshot int  // rows of the table that a snapshot reads
 	bulk     int  // rows of the one transaction
 
+	sustainFrom, sustainMost int // changes per second of the first step, and at most
+
 	json, markdown, check, write string
 }
 
@@ -82,6 +84,8 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 20, "how long the application runs whose changes are timed")
 	flag.IntVar(&o.snapshot, "snapshot-rows", 1_000_000, "rows of the table that a snapshot reads")
 	flag.IntVar(&o.bulk, "bulk-rows", 1_000_000, "rows of the one transaction")
+	flag.IntVar(&o.sustainFrom, "sustain-from", 2_000, "changes per second at first, which grow until a webhook is behind")
+	flag.IntVar(&o.sustainMost, "sustain-most", 100_000, "changes per second at which they stop growing")
 	flag.BoolVar(&o.large10, "large", false, "with days of ten million events: takes a quarter of an hour more")
 	flag.StringVar(&o.json, "json", "", "a file to write the results to")
 	flag.StringVar(&o.markdown, "markdown", "", "a document between whose markers the results are written")

@@ -15,6 +15,7 @@ func captures() []scenario {
 		{"lag", "From commit to log and webhook", func(*bench) int { return 2 }, lag},
 		{"writers", "What an application loses", rounds(5), writers},
 		{"sinks", "Redis and webhooks", rounds(4), sinks},
+		{"sustain", "The rate at which a webhook falls behind", func(*bench) int { return 3 }, sustain},
 		{"snapshot", "A snapshot against COPY", rounds(2), snapshots},
 		{"bulk", "One large transaction", func(*bench) int { return 2 }, bulk},
 	}
