@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,8 +28,9 @@ const (
 	maxBytes = 4 << 20
 	// firstRows is how many rows the first batch has.
 	firstRows = 500
-	// lookAtOnce is how many rows are looked up at a time.
+	// lookAtOnce is how many rows are looked up at a time, at most, and firstLook how many the first time.
 	lookAtOnce = 500
+	firstLook  = 100
 	// rotateAt is the size, in bytes, from which on a queue is put to rest.
 	rotateAt = 8 << 20
 )
@@ -98,6 +98,7 @@ type Reader struct {
 	config Config
 	mark   Mark
 	rows   int  // of the next batch
+	look   int  // how many rows are looked up next
 	marked bool // the queue has a mark that Emit wrote
 }
 
@@ -106,7 +107,7 @@ func New(config Config) *Reader {
 	if config.Rows == 0 {
 		config.Rows = DefaultRows
 	}
-	return &Reader{config: config, mark: config.Mark, rows: min(firstRows, config.Rows)}
+	return &Reader{config: config, mark: config.Mark, rows: min(firstRows, config.Rows), look: firstLook}
 }
 
 // Snapshot returns the current snapshot of the source.
@@ -219,7 +220,12 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 	ordinals := map[int64]int{}
 	r.marked = false
 	for {
-		batch, rows, err := r.fetch(ctx, tx, ordinals)
+		fetched, rows, err := r.fetch(ctx, tx, ordinals)
+		if err != nil {
+			return count, err
+		}
+		batch, landed, err := r.complete(ctx, tx, fetched)
+		count += landed
 		if err != nil {
 			return count, err
 		}
@@ -244,15 +250,23 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 	}
 }
 
+// fetched is changes as the queue has them.
+type fetched struct {
+	Batch
+
+	seqs []int64 // of the changes
+	// unknown are the tables of changes of which the queue has only the key, by their place in the batch.
+	unknown map[int]table.Table
+}
+
 // fetch reads the next batch of the cursor. It leaves out rows that have already landed, but counts them for the ordinals of their transactions.
-func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (batch Batch, count int, err error) {
+func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (batch fetched, count int, err error) {
 	rows, err := tx.Query(ctx, "FETCH "+strconv.Itoa(r.rows)+" FROM daymill_capture_read", pgx.QueryExecModeExec)
 	if err != nil {
-		return Batch{}, 0, fmt.Errorf("read the queue: %w", err)
+		return fetched{}, 0, fmt.Errorf("read the queue: %w", err)
 	}
 	defer rows.Close()
-	unknown := map[uint32][]int{} // by table, changes of which the queue has only the key
-	tables := map[uint32]table.Table{}
+	batch.unknown = map[int]table.Table{}
 	for rows.Next() {
 		count++
 		var c change.Change
@@ -261,7 +275,7 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 		var op string
 		var key, before, after *string
 		if err := rows.Scan(&c.XID, &seq, &root, &op, &c.KeyChanged, &c.CommittedAt, &key, &before, &after); err != nil {
-			return Batch{}, 0, fmt.Errorf("read the queue: %w", err)
+			return fetched{}, 0, fmt.Errorf("read the queue: %w", err)
 		}
 		if op == "m" {
 			r.marked = true
@@ -273,7 +287,7 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 		}
 		t, has, err := r.config.Table(ctx, root)
 		if err != nil {
-			return Batch{}, 0, err
+			return fetched{}, 0, err
 		}
 		if !has {
 			continue // The table is no longer captured, and was dropped.
@@ -284,35 +298,84 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 		c.Key, c.Old, c.New, c.CommittedAt = document(key), document(before), document(after), c.CommittedAt.UTC()
 		c.SchemaVersion = r.config.Version(t.Schema, t.Name, t.Columns)
 		if after == nil && (c.Op == change.Insert || c.Op == change.Update) {
-			unknown[root], tables[root] = append(unknown[root], len(batch.Changes)), t
+			batch.unknown[len(batch.Changes)] = t
 		}
-		batch.Changes = append(batch.Changes, c)
+		batch.Changes, batch.seqs = append(batch.Changes, c), append(batch.seqs, seq)
 		batch.Mark, batch.CommittedAt = Mark{Seen: r.mark.Seen, Next: r.mark.Next, Seq: seq}, c.CommittedAt
 	}
 	rows.Close()
 	if err := rows.Err(); err != nil {
-		return Batch{}, 0, fmt.Errorf("read the queue: %w", err)
+		return fetched{}, 0, fmt.Errorf("read the queue: %w", err)
 	}
 	if len(batch.Changes) > 0 {
 		r.mark.Seq = batch.Mark.Seq
 	}
-	for root, places := range unknown {
-		if err := r.lookUp(ctx, tx, tables[root], batch.Changes, places); err != nil {
-			return Batch{}, 0, err
-		}
-	}
-	batch.Changes = slices.DeleteFunc(batch.Changes, func(c change.Change) bool { return c.LookedUp && c.New == nil })
-	size := 0
-	for _, c := range batch.Changes {
-		size += len(c.Key) + len(c.Old) + len(c.New)
-	}
+	return batch, count, nil
+}
+
+// adapt returns how many rows to read next, after some whose size was this.
+func adapt(rows, most, size int) int {
 	switch {
 	case size > maxBytes:
-		r.rows = max(1, r.rows/4)
+		return max(1, rows/4)
 	case size < maxBytes/4:
-		r.rows = min(r.config.Rows, r.rows*2)
+		return min(most, rows*2)
+	default:
+		return rows
 	}
-	return batch, count, nil
+}
+
+func sizeOf(changes []change.Change) (size int) {
+	for _, c := range changes {
+		size += len(c.Key) + len(c.Old) + len(c.New)
+	}
+	return size
+}
+
+// complete looks up the rows of which the queue has only the key, some at a time, and lands them as soon as they have maxBytes. It returns what
+// is left to land, and how many changes have landed.
+func (r *Reader) complete(ctx context.Context, tx pgx.Tx, all fetched) (rest Batch, landed int, err error) {
+	if len(all.unknown) == 0 {
+		r.rows = adapt(r.rows, r.config.Rows, sizeOf(all.Changes))
+		return all.Batch, 0, nil
+	}
+	size, total := 0, 0
+	for from := 0; from < len(all.Changes); {
+		upTo := min(from+r.look, len(all.Changes))
+		part := all.Changes[from:upTo]
+		unknown := map[uint32][]int{} // by table
+		tables := map[uint32]table.Table{}
+		for i := range part {
+			if t, is := all.unknown[from+i]; is {
+				unknown[t.OID], tables[t.OID] = append(unknown[t.OID], i), t
+			}
+		}
+		for root, places := range unknown {
+			if err := r.lookUp(ctx, tx, tables[root], part, places); err != nil {
+				return Batch{}, landed, err
+			}
+		}
+		for i, c := range part {
+			if !c.LookedUp || c.New != nil {
+				rest.Changes = append(rest.Changes, c)
+			}
+			part[i] = change.Change{} // For the garbage collector.
+			rest.CommittedAt = c.CommittedAt
+		}
+		rest.Mark = Mark{Seen: all.Mark.Seen, Next: all.Mark.Next, Seq: all.seqs[upTo-1]}
+		now := sizeOf(rest.Changes)
+		r.look = adapt(r.look, lookAtOnce, now-size)
+		size, total, from = now, total+now-size, upTo
+		if size >= maxBytes {
+			if err := r.config.Land(ctx, rest); err != nil {
+				return Batch{}, landed, err
+			}
+			landed += len(rest.Changes)
+			rest, size = Batch{}, 0
+		}
+	}
+	r.rows = adapt(r.rows, r.config.Rows, total)
+	return rest, landed, nil
 }
 
 // lookUp sets New of changes of which the queue has only the key. A row that is no longer there has been deleted, or its key has changed:
@@ -325,19 +388,12 @@ func (r *Reader) lookUp(ctx context.Context, tx pgx.Tx, t table.Table, changes [
 			seen[key], keys = true, append(keys, changes[at].Key)
 		}
 	}
-	for chunk := range slices.Chunk(keys, lookAtOnce) {
-		found, err := r.config.Lookup(ctx, tx, t, chunk)
-		if err != nil {
-			return fmt.Errorf("look up rows of %s: %w", t, err)
-		}
-		for _, at := range places {
-			if row, has := found[string(changes[at].Key)]; has {
-				changes[at].New = row
-			}
-		}
+	found, err := r.config.Lookup(ctx, tx, t, keys)
+	if err != nil {
+		return fmt.Errorf("look up rows of %s: %w", t, err)
 	}
 	for _, at := range places {
-		changes[at].LookedUp = true
+		changes[at].New, changes[at].LookedUp = found[string(changes[at].Key)], true
 	}
 	return nil
 }

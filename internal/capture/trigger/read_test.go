@@ -2,6 +2,8 @@ package trigger_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
@@ -102,4 +104,99 @@ func TestReader_Rotate(t *testing.T) {
 	var size int64
 	require.NoError(t, db.QueryRow(ctx, "SELECT pg_relation_size('daymill_capture.queue_0')").Scan(&size))
 	require.Zero(t, size)
+}
+
+// TestReader_Keys: rows that are looked up land in batches of about 4 MiB and one lookup, also if all rows were small before, and each once.
+func TestReader_Keys(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Empty(t)
+	ctx := t.Context()
+	db.Do(t, "CREATE TABLE public.t (id integer PRIMARY KEY, body text)")
+	tables, err := table.Find(ctx, db.DB, []string{"public.t"})
+	require.NoError(t, err)
+	require.NoError(t, table.OnlyKeys(ctx, db.DB, tables, []string{"public.t"}))
+	schema := trigger.Schema("app")
+	require.NoError(t, trigger.Install(ctx, db.DB, schema, tables, nil))
+	require.NoError(t, db.Tx(ctx, func(tx pgx.Tx) error { return trigger.Accept(ctx, tx, schema) }))
+	seen, err := trigger.Snapshot(ctx, db.DB)
+	require.NoError(t, err)
+	const rows, large = 2000, 20_000
+	most, bytes, batches := 0, 0, 0 // rows of a lookup, bytes of a batch
+	landed := map[string]int{}      // changes by key
+	var mark trigger.Mark
+	var stopped error
+	config := trigger.Config{
+		Schema: schema, Source: db.DB, Mark: trigger.Mark{Seen: seen}, Version: func(string, string, []table.Column) int { return 1 },
+		Table: func(context.Context, uint32) (table.Table, bool, error) { return tables[0], true, nil },
+		Lookup: func(ctx context.Context, tx pgx.Tx, _ table.Table, keys []json.RawMessage) (map[string]json.RawMessage, error) {
+			most = max(most, len(keys))
+			found := map[string]json.RawMessage{}
+			var key, row string
+			rows, err := tx.Query(ctx, "SELECT k.key, row_to_json(t)::text FROM unnest($1::text[]) AS k (key) INNER JOIN public.t ON t.id = (k.key::json ->> 'id')::integer", texts(keys))
+			require.NoError(t, err)
+			_, err = pgx.ForEachRow(rows, []any{&key, &row}, func() error {
+				found[key] = json.RawMessage(row)
+				return nil
+			})
+			return found, err
+		},
+		Land: func(_ context.Context, batch trigger.Batch) error {
+			if batches++; stopped != nil && batches > 1 {
+				return stopped
+			}
+			size := 0
+			for _, c := range batch.Changes {
+				size += len(c.New)
+				landed[string(c.Key)]++
+			}
+			bytes, mark = max(bytes, size), batch.Mark
+			return nil
+		},
+	}
+	turn := func(wanted error) {
+		t.Helper()
+		_, err := trigger.New(config).Turn(ctx)
+		require.ErrorIs(t, err, wanted)
+		config.Mark = mark
+	}
+	reader := trigger.New(config)
+	_, err = db.Exec(ctx, "INSERT INTO public.t SELECT i, '' FROM generate_series(1, $1::integer) AS i", rows)
+	require.NoError(t, err)
+	_, err = reader.Turn(ctx)
+	require.NoError(t, err)
+	require.Len(t, landed, rows)
+	require.Equal(t, 500, most, "small rows are looked up many at a time")
+
+	_, err = db.Exec(ctx, "UPDATE public.t SET body = repeat('x', $1::integer)", large)
+	require.NoError(t, err)
+	clear(landed)
+	bytes = 0
+	_, err = reader.Turn(ctx)
+	require.NoError(t, err)
+	require.Len(t, landed, rows)
+	require.Greater(t, bytes, 4<<20)
+	require.Less(t, bytes, 4<<20+500*(large+100))
+
+	// A reader that ends after a batch has marked what has landed: another one continues after it.
+	_, err = db.Exec(ctx, "UPDATE public.t SET body = body || 'x'")
+	require.NoError(t, err)
+	clear(landed)
+	config.Mark, batches, stopped = mark, 0, errors.New("it ends")
+	turn(stopped)
+	require.NotEmpty(t, landed)
+	require.Less(t, len(landed), rows)
+	stopped = nil
+	turn(nil)
+	require.Len(t, landed, rows)
+	for key, count := range landed {
+		require.Equal(t, 1, count, key)
+	}
+}
+
+func texts(documents []json.RawMessage) []string {
+	all := make([]string, len(documents))
+	for i, document := range documents {
+		all[i] = string(document)
+	}
+	return all
 }

@@ -46,8 +46,10 @@ func contract() []broken {
 		edit("Capture/Contract/CastWAL", streamPkg, "^TestCast$", "internal/capture/value/value.go", "", "t.oid >= 16384 AND (r.rolsuper OR r.rolname = current_user)", "t.oid >= 16384"),
 		edit("Capture/Contract/CastTrigger", streamPkg, "^TestCast$", "internal/capture/trigger/install.sql", "", "AND (r.rolsuper OR r.rolname = current_user)", ""),
 		edit("Capture/Contract/Own", "./internal/capture/table", "^TestFind$", "internal/capture/table/table.go", "", "slices.Contains(reserved, t.Schema) ||", "len(reserved) == 0 ||"),
-		edit("Capture/Keys/Gone", streamPkg, "^TestTrigger_Keys$", triggerReadGo, "", "return c.LookedUp && c.New == nil }", "return c.LookedUp && c.New == nil && c.Ordinal < 0 }"),
+		edit("Capture/Keys/Gone", streamPkg, "^TestTrigger_Keys$", triggerReadGo, "", "if !c.LookedUp || c.New != nil {", "if !c.LookedUp || c.New != nil || c.Ordinal > 0 {"),
 		edit("Capture/Keys/Written", streamPkg, "^TestTrigger_Keys$", "internal/capture/trigger/install.go", "", "newRow, newObject = none, literal(none)", "newRow = none"),
+		edit("Capture/Keys/Size", "./internal/capture/trigger", "^TestReader_Keys$", triggerReadGo, "", "if size >= maxBytes {", "if size < 0 {"),
+		edit("Capture/Keys/Mark", "./internal/capture/trigger", "^TestReader_Keys$", triggerReadGo, "", "Seq: all.seqs[upTo-1]}", "Seq: all.Mark.Seq}"),
 		edit("Capture/Gap/Backwards", streamPkg, "^TestTrigger_Gap$", triggerReadGo, "", "case backwards:", "case backwards && emptied:"),
 		edit("Capture/Gap/Warning", streamPkg, "^TestWAL_Guard$", "internal/capture/stream/guard.go", "", "return min(o.Warn, limit/2)", "return min(o.Warn, limit*2)"),
 	}
