@@ -66,6 +66,9 @@ func TestAPIArchive(t *testing.T) {
 		answer := b.call(t, "GET", "/api/archive", "")
 		require.Equal(t, http.StatusOK, answer.status)
 		require.Contains(t, answer.body, "the archive cannot be read: there is no archive there")
+		b.db.RawEvents(t)
+		b.db.Do(t, workerSQL)
+		require.Contains(t, b.get(t, "/").body, "The archive cannot be read: there is no archive there", "the overview has a sentence")
 
 		const position, next = "00000000/01000000", "00000000/02000000"
 		at := time.Date(2026, time.March, 9, 12, 0, 0, 0, time.UTC)
