@@ -152,3 +152,39 @@ func TestWatchSavepoint(t *testing.T) {
 	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.rollup_requests WHERE resolved_at IS NULL").Scan(&open))
 	require.Equal(t, 1, open)
 }
+
+// TestWatchWakes: a late event wakes a worker if nobody has requested its date yet, and no other does.
+func TestWatchWakes(t *testing.T) {
+	t.Parallel()
+	db, options := setupEvents(t)
+	db.set(t, options)
+	db.watch(t, source.WatchOptions{})
+	listener, err := pgx.Connect(t.Context(), db.URL)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close(context.WithoutCancel(t.Context())) })
+	_, err = listener.Exec(t.Context(), "LISTEN daymill_request")
+	require.NoError(t, err)
+	// woken returns how many notifications a statement has sent. They arrive in the order of the commits.
+	woken := func(statement string) (count int) {
+		t.Helper()
+		db.Do(t, statement)
+		db.Do(t, "SELECT pg_notify('daymill_request', 'end')")
+		for {
+			notification, err := listener.WaitForNotification(t.Context())
+			require.NoError(t, err)
+			if notification.Payload == "end" {
+				return count
+			}
+			count++
+		}
+	}
+	late := func(dates ...string) string {
+		return "INSERT INTO app.events (product_id, kind, occurred_at) SELECT 7, 'LIKE', unnest(ARRAY['" + strings.Join(dates, "', '") + "']::timestamptz[])"
+	}
+	require.Equal(t, 1, woken(late("2026-03-02 12:00Z", "2026-03-02 13:00Z")))
+	require.Zero(t, woken(late("2026-03-02 14:00Z")), "its date is requested")
+	require.Equal(t, 1, woken(late("2026-03-02 15:00Z", "2026-03-03 12:00Z", "2026-03-04 12:00Z")))
+	require.Zero(t, woken("BEGIN; SET LOCAL daymill.notify = off; "+late("2026-03-05 12:00Z")+"; COMMIT"))
+	db.Do(t, "UPDATE analytics.rollup_requests SET resolved_at = now(), resolution = 'satisfied'")
+	require.Equal(t, 1, woken(late("2026-03-02 16:00Z")), "its date is quiet again")
+}

@@ -425,7 +425,7 @@ func TestSearchPath(t *testing.T) {
 	works(t, db)
 }
 
-// TestPrepared: a transaction that requests a rollup can be prepared if it requests it without a notification.
+// TestPrepared: a transaction that requests a rollup can be prepared if it requests it without a notification, as late events do.
 func TestPrepared(t *testing.T) {
 	t.Parallel()
 	db := pgtest.On(t, pgtest.Server(t, map[string]string{"max_prepared_transactions": "2"}), pgtest.Installed{})
@@ -434,7 +434,9 @@ func TestPrepared(t *testing.T) {
 	execute(t, db, `BEGIN; SET LOCAL daymill.notify = off; SELECT analytics.enqueue_rollup('2026-03-01');
 		INSERT INTO river_job (kind, args, max_attempts) VALUES ('rollup_day', '{"date": "2026-03-02"}', 5); PREPARE TRANSACTION 'quiet'`)
 	execute(t, db, "COMMIT PREPARED 'quiet'")
+	execute(t, db, `BEGIN; INSERT INTO analytics.rollup_requests (metric_date, requested_via) VALUES ('2026-03-03', 'watch'); PREPARE TRANSACTION 'late'`)
+	execute(t, db, "COMMIT PREPARED 'late'")
 	var open int
 	require.NoError(t, db.QueryRow(t.Context(), "SELECT count(*) FROM analytics.rollup_requests").Scan(&open))
-	require.Equal(t, 2, open)
+	require.Equal(t, 3, open)
 }
