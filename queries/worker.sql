@@ -1,9 +1,16 @@
 -- name: WorkerSee :exec
 -- Records that a worker process is alive, and its options.
 INSERT INTO daymill.workers
-(name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, trouble, followers)
-VALUES (@name, @version, @workers, @pace, @max_entities, @daily_hour, @lookback, @retention_seconds, @follower, @trouble, @followers)
-ON CONFLICT (name) DO UPDATE SET last_seen_at = clock_timestamp(), trouble = excluded.trouble, followers = excluded.followers;
+(
+    name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, trouble, followers,
+    current_pace, pace_reason
+)
+VALUES (
+    @name, @version, @workers, @pace, @max_entities, @daily_hour, @lookback, @retention_seconds, @follower, @trouble, @followers,
+    sqlc.narg('current_pace'), @pace_reason
+)
+ON CONFLICT (name) DO UPDATE SET last_seen_at = clock_timestamp(), trouble = excluded.trouble, followers = excluded.followers,
+    current_pace = excluded.current_pace, pace_reason = excluded.pace_reason;
 
 -- name: WorkerForget :exec
 -- Deletes a worker process that has stopped.

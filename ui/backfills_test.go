@@ -229,8 +229,8 @@ func TestSchedule(t *testing.T) {
 	t.Run("Worker", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t, database(t), nil)
-		s.db.Do(t, `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower)
-			VALUES ('worker.1/<i>', 'v1', 2, 1, 1000, 4, 3, 0, false)`)
+		s.db.Do(t, `INSERT INTO daymill.workers (name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, current_pace, pace_reason)
+			VALUES ('worker.1/<i>', 'v1', 2, 0.2, 1000, 4, 3, 0, false, 4, '3 sessions of others are at work')`)
 		s.db.Do(t, "INSERT INTO river_leader (elected_at, expires_at, leader_id) VALUES (now(), now() + interval '1 hour', 'worker.1/<i>')")
 		s.db.Do(t, `INSERT INTO daymill.jobs (id, kind, args, state, queue, priority, attempt, max_attempts, created_at, scheduled_at, errors)
 			VALUES (17, 'prune_ledger', '{}', 'retryable', 'daymill_control', 1, 1, 3, now(), now(), '[{"error": "<u>no space"}]')`)
@@ -242,6 +242,7 @@ func TestSchedule(t *testing.T) {
 		require.Contains(t, body, "lookback of 3 days")
 		require.Contains(t, body, "never: there is no archive, because no worker was given DAYMILL_ARCHIVE")
 		require.Contains(t, body, ">leader<")
+		require.Contains(t, body, "Pace 4: 3 sessions of others are at work")
 		require.Contains(t, body, `href="/jobs/17"`)
 		require.Contains(t, body, "&lt;u&gt;no space")
 		require.Eventually(t, func() bool { // Missing dates are searched in the background.

@@ -50,7 +50,9 @@ func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer closeEvents()
-	runner := c.runner(a, conn, events, installation)
+	speed, stop := c.govern(ctx, a, conn)
+	defer stop()
+	runner := c.runner(a, conn, events, installation, speed)
 	runner.Listeners = listeners
 	var protected int64
 	for day := c.Dates.First; !day.After(c.Dates.Last); day = day.AddDays(1) {

@@ -16,6 +16,7 @@ import (
 	sinkpostgres "github.com/daymill/daymill/internal/capture/sink/postgres"
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 )
 
@@ -157,7 +158,7 @@ func (c *sinkVerifyCmd) open(ctx context.Context, a *app, db *postgres.DB) (v *v
 	}
 	v.closes = append(v.closes, target.Close)
 	v.config = comparison.Config{
-		Log: db, Source: source, Target: target, Consumer: one, Schema: settings.Schema, Column: settings.Column, Clock: a.machineClock(), Pace: c.Pace,
+		Log: db, Source: source, Target: target, Consumer: one, Schema: settings.Schema, Column: settings.Column, Clock: a.machineClock(), Pace: pace.Fixed(c.Pace),
 	}
 	if c.Repair {
 		v.config.Repair = comparison.Repairer(one.Stream, settings.Column, sinkpostgres.Config{DB: target, Schema: settings.Schema})

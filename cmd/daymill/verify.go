@@ -81,9 +81,11 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	speed, stop := c.govern(ctx, a, conn)
+	defer stop()
 	verifier := &verification.Verifier{
 		Primary: conn, Source: events, Type: installation.EntityType, Clock: a.clock(),
-		Options:   verification.Options{Pace: c.Pace, MaxEntities: c.MaxEntities, Drifts: c.Show},
+		Options:   verification.Options{Pace: speed, MaxEntities: c.MaxEntities, Drifts: c.Show},
 		Listeners: listeners,
 	}
 	for _, day := range dates {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/view/definition"
 )
@@ -41,7 +42,7 @@ func (a *app) engine(ctx context.Context, variables map[string]string) (*view.En
 		return nil, nil, err
 	}
 	databases := a.databases(db, variables)
-	return &view.Engine{DB: db, Databases: databases, Clock: a.testClock, Pace: 1}, func() {
+	return &view.Engine{DB: db, Databases: databases, Clock: a.testClock, Pace: pace.DefaultPace}, func() {
 		databases.Close()
 		db.Close()
 	}, nil

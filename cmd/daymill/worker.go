@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"time"
 
+	"github.com/daymill/daymill/internal/load"
 	"github.com/daymill/daymill/internal/memory"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -24,7 +26,7 @@ import (
 type engineOptions struct {
 	sourceOptions
 
-	Pace        float64 `env:"DAYMILL_PACE" default:"1.0" help:"How long to pause after each statement, as a multiple of how long it took; 0 means no pauses."`
+	Pace        float64 `env:"DAYMILL_PACE" default:"0.2" help:"How long to pause at least after each statement, as a multiple of how long it took. While others use the database, pauses are longer. 0 means no pauses, whatever the database does."`
 	MaxEntities int     `env:"DAYMILL_MAX_ENTITIES" default:"0" help:"How many entities a run keeps in memory; a date with more takes several passes. 0 means as many as fit into half of the process's memory limit, and at most a million."`
 }
 
@@ -38,6 +40,34 @@ func (o engineOptions) check() error {
 	default:
 		return nil
 	}
+}
+
+// governor returns what decides the pace of work in a database; nil if there are no pauses. Somebody has to run it.
+func (o engineOptions) governor(a *app, db *postgres.DB) *pace.Governor {
+	if o.Pace == 0 {
+		return nil
+	}
+	return load.Governor(db, a.machineClock(), o.Pace)
+}
+
+// speed returns the governor, or no pauses without one.
+func speed(governor *pace.Governor) pace.Speed {
+	if governor == nil {
+		return nil
+	}
+	return governor
+}
+
+// govern returns what decides the pace of a command's work in a database. Call stop after the work.
+func (o engineOptions) govern(ctx context.Context, a *app, db *postgres.DB) (_ pace.Speed, stop func()) {
+	governor := o.governor(a, db)
+	if governor == nil {
+		return nil, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { governor.Run(ctx) })
+	return governor, func() { cancel(); running.Wait() }
 }
 
 // maxEntities returns how many entities a run may keep in memory if runs of them run at the same time.
@@ -173,12 +203,13 @@ func (c *workerProcess) work(
 	if err != nil {
 		return err
 	}
-	views := &view.Engine{DB: db, Databases: databases, Clock: a.testClock, Pace: c.Pace, Listeners: told.listeners}
+	governor := c.governor(a, db)
+	views := &view.Engine{DB: db, Databases: databases, Clock: a.testClock, Pace: speed(governor), Listeners: told.listeners}
 	capture := a.capture(db, views)
 	capture.WALLimit, capture.Retention, capture.Hold = c.CaptureWALLimit<<20, c.CaptureRetention, c.CaptureHold
 	worker, err := worker.NewWorker(worker.Config{
 		DB: db, Source: events, Installation: installation, Logger: logger, Clock: a.testClock,
-		Listeners: told.listeners, Workers: c.Workers, Pace: c.Pace, MaxEntities: c.maxEntities(c.Workers + 1),
+		Listeners: told.listeners, Workers: c.Workers, Pace: c.Pace, Governor: governor, MaxEntities: c.maxEntities(c.Workers + 1),
 		DailyHour: c.DailyHour, Lookback: c.Lookback, Retention: c.Retention, Name: told.name, Version: versionString(),
 		VerifyDates: c.VerifyDates, VerifyRepair: c.VerifyRepair, Capture: capture, Views: views, Archive: archive,
 	})
@@ -206,10 +237,10 @@ func processName() string {
 }
 
 // runner returns a runner for dates in this process.
-func (o engineOptions) runner(a *app, db *postgres.DB, events postgres.Source, installation schema.Installation) *run.Runner {
+func (o engineOptions) runner(a *app, db *postgres.DB, events postgres.Source, installation schema.Installation, speed pace.Speed) *run.Runner {
 	return &run.Runner{
 		Primary: db, Source: events, Type: installation.EntityType, Clock: a.clock(),
-		Options: run.Options{Pace: o.Pace, MaxEntities: o.maxEntities(1), Worker: a.processName()},
+		Options: run.Options{Pace: speed, MaxEntities: o.maxEntities(1), Worker: a.processName()},
 	}
 }
 

@@ -511,6 +511,8 @@ type DaymillWorker struct {
 	Trouble          string
 	InspectedAt      *time.Time
 	Followers        []byte
+	CurrentPace      *float64
+	PaceReason       string
 }
 
 type ViewDatabase struct {

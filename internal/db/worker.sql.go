@@ -55,7 +55,7 @@ func (q *Queries) WorkerInspect(ctx context.Context, arg WorkerInspectParams) (i
 }
 
 const workerList = `-- name: WorkerList :many
-SELECT w.name, w.started_at, w.last_seen_at, w.version, w.workers, w.pace, w.max_entities, w.daily_hour, w.lookback, w.retention_seconds, w.follower, w.trouble, w.inspected_at, w.followers
+SELECT w.name, w.started_at, w.last_seen_at, w.version, w.workers, w.pace, w.max_entities, w.daily_hour, w.lookback, w.retention_seconds, w.follower, w.trouble, w.inspected_at, w.followers, w.current_pace, w.pace_reason
 FROM daymill.workers AS w
 WHERE w.last_seen_at >= now() - $1::interval
 ORDER BY w.started_at DESC, w.name
@@ -92,6 +92,8 @@ func (q *Queries) WorkerList(ctx context.Context, arg WorkerListParams) ([]Daymi
 			&i.Trouble,
 			&i.InspectedAt,
 			&i.Followers,
+			&i.CurrentPace,
+			&i.PaceReason,
 		); err != nil {
 			return nil, err
 		}
@@ -115,9 +117,16 @@ func (q *Queries) WorkerPrune(ctx context.Context) error {
 
 const workerSee = `-- name: WorkerSee :exec
 INSERT INTO daymill.workers
-(name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, trouble, followers)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-ON CONFLICT (name) DO UPDATE SET last_seen_at = clock_timestamp(), trouble = excluded.trouble, followers = excluded.followers
+(
+    name, version, workers, pace, max_entities, daily_hour, lookback, retention_seconds, follower, trouble, followers,
+    current_pace, pace_reason
+)
+VALUES (
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+    $12, $13
+)
+ON CONFLICT (name) DO UPDATE SET last_seen_at = clock_timestamp(), trouble = excluded.trouble, followers = excluded.followers,
+    current_pace = excluded.current_pace, pace_reason = excluded.pace_reason
 `
 
 type WorkerSeeParams struct {
@@ -132,6 +141,8 @@ type WorkerSeeParams struct {
 	Follower         bool
 	Trouble          string
 	Followers        []byte
+	CurrentPace      *float64
+	PaceReason       string
 }
 
 // Records that a worker process is alive, and its options.
@@ -148,6 +159,8 @@ func (q *Queries) WorkerSee(ctx context.Context, arg WorkerSeeParams) error {
 		arg.Follower,
 		arg.Trouble,
 		arg.Followers,
+		arg.CurrentPace,
+		arg.PaceReason,
 	)
 	return err
 }

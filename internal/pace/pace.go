@@ -10,7 +10,7 @@ import (
 // Defaults of a run.
 const (
 	// DefaultPace pauses for as long as the statement took: half of the time, the run sends nothing to the database.
-	DefaultPace = 1.0
+	DefaultPace Fixed = 1
 	// Target is how long a statement should take. A tenth of a second is too short to disturb others that wait for a lock or
 	// the disk, and long enough to make the round trip negligible.
 	Target = 100 * time.Millisecond
@@ -50,8 +50,8 @@ func (SystemClock) Sleep(ctx context.Context, d time.Duration) error {
 // Pacer times statements and pauses after them.
 type Pacer struct {
 	Clock Clock
-	// Pace is the length of a pause as a multiple of the statement's time; 0 means no pauses.
-	Pace float64
+	// Pace decides how long pauses are; nil means no pauses.
+	Pace Speed
 
 	// Longest is the time of the longest statement on the server. Worked is the time in statements, including round trips.
 	// Paused is the time in pauses.
@@ -85,7 +85,10 @@ func (p *Pacer) Pause(ctx context.Context, took time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	pause := min(time.Duration(float64(took)*p.Pace), maxPause)
+	if p.Pace == nil {
+		return nil
+	}
+	pause := min(time.Duration(float64(took)*p.Pace.Pace()), maxPause)
 	if pause <= 0 {
 		return nil
 	}

@@ -29,7 +29,7 @@ func TestPacer(t *testing.T) {
 
 	setup := func(p float64) (*clock, *pace.Pacer) {
 		c := &clock{now: time.Unix(0, 0)}
-		return c, &pace.Pacer{Clock: c, Pace: p}
+		return c, &pace.Pacer{Clock: c, Pace: pace.Fixed(p)}
 	}
 
 	t.Run("EndsWithItsContext", func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 // Names of the gauges.
 const (
 	workersAlive     = "daymill_workers_alive"
+	workerPace       = "daymill_worker_pace"
 	followerUp       = "daymill_follower_up"
 	followerLag      = "daymill_follower_lag_seconds"
 	followerLagBytes = "daymill_follower_lag_bytes"
@@ -25,6 +26,7 @@ func Gauges(conn *postgres.DB) telemetry.Gauges {
 	return telemetry.Gauges{
 		All: []telemetry.Gauge{
 			{Name: workersAlive, Help: "Worker processes seen within two minutes."},
+			{Name: workerPace, Labels: []string{"worker"}, Help: "How long the worker's runs pause now, as a multiple of a statement's time; 0 means no pauses."},
 			{Name: followerUp, Labels: follower, Help: "1 if all workers can read events from the follower with this number in --source-url."},
 			{Name: followerLag, Labels: follower, Help: "Age of the last transaction that a late follower has replayed; 0 if it keeps up."},
 			{Name: followerLagBytes, Labels: follower, Help: "WAL that a late follower has not replayed yet; 0 if it keeps up."},
@@ -37,6 +39,9 @@ func Gauges(conn *postgres.DB) telemetry.Gauges {
 				}
 				workers, err := List(ctx, on, Alive)
 				samples = append(followerSamples(workers), telemetry.Reading(workersAlive, float64(count)))
+				for _, w := range workers {
+					samples = append(samples, telemetry.Reading(workerPace, w.pace(), w.Name))
+				}
 				return err
 			})
 			return samples, err

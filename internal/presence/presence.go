@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,9 +29,13 @@ type Worker struct {
 	LastSeenAt time.Time `json:"last_seen_at"`
 	Version    string    `json:"version"`
 	// Workers is how many dates the process rolls up at a time.
-	Workers     int     `json:"workers"`
-	Pace        float64 `json:"pace"`
-	MaxEntities int     `json:"max_entities"`
+	Workers int `json:"workers"`
+	// Pace is the least pace of the process. CurrentPace and PaceReason are the pace that its governor had at the last sign of life, and a
+	// clause that says why; nil and empty if it has no governor.
+	Pace        float64  `json:"pace"`
+	CurrentPace *float64 `json:"current_pace,omitempty"`
+	PaceReason  string   `json:"pace_reason,omitempty"`
+	MaxEntities int      `json:"max_entities"`
 	// DailyHour is the local hour of the daily job, and Lookback how many days before yesterday the job requests.
 	DailyHour int `json:"daily_hour"`
 	Lookback  int `json:"lookback"`
@@ -42,6 +47,25 @@ type Worker struct {
 	Followers []Follower `json:"followers"`
 	// Trouble describes in sentences what keeps the process from its work; empty if nothing does.
 	Trouble string `json:"trouble,omitempty"`
+}
+
+// pace returns the pace at the last sign of life.
+func (w Worker) pace() float64 {
+	if w.CurrentPace != nil {
+		return *w.CurrentPace
+	}
+	return w.Pace
+}
+
+// PaceNow returns the pace at the last sign of life, with two digits.
+func (w Worker) PaceNow() string { return strconv.FormatFloat(w.pace(), 'g', 2, 64) }
+
+// PaceText returns a sentence without a period that explains the pace; empty if the process has no governor.
+func (w Worker) PaceText() string {
+	if w.CurrentPace == nil {
+		return ""
+	}
+	return "pace " + w.PaceNow() + ": " + w.PaceReason
 }
 
 // Follower is a follower as a process has last seen it.
@@ -96,7 +120,7 @@ func See(ctx context.Context, on postgres.DBTX, worker Worker) error {
 		Name: worker.Name, Version: worker.Version, Workers: int32(worker.Workers), Pace: worker.Pace, //nolint:gosec // At most 100.
 		MaxEntities: int64(worker.MaxEntities), DailyHour: int32(worker.DailyHour), Lookback: int32(worker.Lookback), //nolint:gosec // At most 366.
 		RetentionSeconds: int64(worker.Retention.Seconds()), Follower: worker.Follower, Trouble: worker.Trouble,
-		Followers: followers,
+		Followers: followers, CurrentPace: worker.CurrentPace, PaceReason: worker.PaceReason,
 	})
 	if err == nil {
 		err = queries.WorkerPrune(ctx)
@@ -136,7 +160,7 @@ func List(ctx context.Context, on postgres.DBTX, within time.Duration) ([]Worker
 	for i, w := range rows {
 		all[i] = Worker{
 			Name: w.Name, StartedAt: w.StartedAt, LastSeenAt: w.LastSeenAt, Version: w.Version, Workers: int(w.Workers),
-			Pace: w.Pace, MaxEntities: int(w.MaxEntities), DailyHour: int(w.DailyHour), Lookback: int(w.Lookback),
+			Pace: w.Pace, CurrentPace: w.CurrentPace, PaceReason: w.PaceReason, MaxEntities: int(w.MaxEntities), DailyHour: int(w.DailyHour), Lookback: int(w.Lookback),
 			Retention: time.Duration(w.RetentionSeconds) * time.Second, Follower: w.Follower, Trouble: w.Trouble,
 		}
 		if err := json.Unmarshal(w.Followers, &all[i].Followers); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/lease"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/view"
 )
@@ -35,7 +36,7 @@ func TestAlter(t *testing.T) {
 		require.NoError(t, err)
 		applied := false
 		old := *b.engine
-		old.Chunk, old.Pace = 5, 1
+		old.Chunk, old.Pace = 5, pace.Fixed(1)
 		old.Clock = pauses{do: func() {
 			if !applied {
 				applied = true
@@ -63,7 +64,7 @@ func TestAlter(t *testing.T) {
 		require.Equal(t, "adds upper, loud, gone, made, n; drops at; ALTER TABLE locks the table for a moment, and then new columns, which are NULL at first, are filled in chunks", steps[0].Why)
 		require.Equal(t, []string{"20 0"}, pgtest.Column[string](t, b.DB, "SELECT count(name) || ' ' || count(loud) FROM views.lines"), "the table serves")
 		slow := *b.engine
-		slow.Chunk, slow.Pace = 3, 1
+		slow.Chunk, slow.Pace = 3, pace.Fixed(1)
 		changed := false
 		slow.Clock = pauses{do: func() {
 			if !changed {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/document"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/view"
 )
@@ -63,7 +64,7 @@ func TestFaults(t *testing.T) {
 		b.capture(t, stream.ModeTrigger)
 		b.apply(t, read(t, lines))
 		slow, looks := *b.engine, 0
-		slow.Chunk, slow.Pace = 3, 1
+		slow.Chunk, slow.Pace = 3, pace.Fixed(1)
 		slow.Clock = pauses{do: func() {
 			looks++
 			report, err := b.view(t, "lines").Report(t.Context(), b.DB.DB)

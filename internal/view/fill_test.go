@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
@@ -23,7 +24,7 @@ func TestFill(t *testing.T) {
 	// The first build stops after some chunks, and is given up. The first customer never changes, so no refresh would hide duplicate rows of it.
 	half, stop := context.WithCancel(t.Context())
 	first := *b.engine
-	first.Chunk, first.Pace, first.Clock = 1, 1, pauses{do: stop}
+	first.Chunk, first.Pace, first.Clock = 1, pace.Fixed(1), pauses{do: stop}
 	_, err := first.Work(half, 1)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, []string{"true"}, pgtest.Column[string](t, b.DB, "SELECT (count(*) BETWEEN 1 AND 19)::text FROM views._daymill_1"))
@@ -39,7 +40,7 @@ func TestFill(t *testing.T) {
 	// The next one fills the table, while rows change that the table already has, and rows that it does not have yet.
 	changed := false
 	second := *b.engine
-	second.Chunk, second.Pace = 1, 1
+	second.Chunk, second.Pace = 1, pace.Fixed(1)
 	second.Clock = pauses{do: func() {
 		if changed || len(pgtest.Column[string](t, b.DB, "SELECT 'x' FROM views._daymill_1")) < 5 {
 			return

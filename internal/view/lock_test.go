@@ -76,7 +76,7 @@ func TestFence(t *testing.T) {
 	b.capture(t, stream.ModeTrigger)
 	b.apply(t, read(t, lines))
 	stale := *b.engine
-	stale.Chunk, stale.Pace = 1, 1
+	stale.Chunk, stale.Pace = 1, pace.Fixed(1)
 	stale.Clock = pauses{do: func() { b.Do(t, "UPDATE view.task SET fence = fence + 1") }}
 	_, err := stale.Work(t.Context(), 1)
 	require.ErrorIs(t, err, lease.ErrFenced)

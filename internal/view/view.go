@@ -98,7 +98,7 @@ type Engine struct {
 	DB        *postgres.DB // the target, with the log
 	Databases *Databases
 	Clock     pace.Clock // the system's if nil
-	Pace      float64    // see package pace
+	Pace      pace.Speed // no pauses if nil
 	// Listeners receive the signals.
 	Listeners telemetry.Listeners
 	// Turn is how long to work on a task at a time; a minute if 0.

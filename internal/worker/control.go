@@ -117,13 +117,13 @@ type pruneLedgerWorker struct {
 	db        *postgres.DB
 	planner   *schedule.Planner
 	clock     pace.Clock
-	pace      float64
+	pace      pace.Speed
 	retention time.Duration
 }
 
 func newPruneLedgerWorker(a *assembly) river.Worker[jobs.PruneLedgerArgs] {
 	return &pruneLedgerWorker{
-		db: a.config.DB, planner: a.planner, clock: a.config.Clock, pace: a.config.Pace, retention: a.config.Retention,
+		db: a.config.DB, planner: a.planner, clock: a.config.Clock, pace: a.config.speed(), retention: a.config.Retention,
 	}
 }
 

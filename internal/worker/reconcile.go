@@ -71,6 +71,7 @@ type reconciler struct {
 	self     presence.Worker
 	server   *clock.Clock    // Postgres's
 	source   postgres.Source // where events are read: db, a follower, or several
+	governor *pace.Governor  // nil if the pace never changes
 	// installation is compared with what is installed; faults holds the time at which each fault was last reported.
 	installation schema.Installation
 	faults       map[string]time.Time

@@ -39,7 +39,7 @@ func newRollupDayWorker(a *assembly) river.Worker[jobs.RollupDayArgs] {
 		runner: &run.Runner{
 			Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
 			Options: run.Options{
-				Pace: config.Pace, MaxEntities: config.MaxEntities, Worker: config.Name, Silence: config.Silence,
+				Pace: config.speed(), MaxEntities: config.MaxEntities, Worker: config.Name, Silence: config.Silence,
 				SliceCounts: config.SliceCounts,
 			},
 			Listeners: config.Listeners,

@@ -1,11 +1,13 @@
 package worker_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/worker"
@@ -43,4 +45,25 @@ func TestWorkersSeen(t *testing.T) {
 
 	process.stop(t)
 	require.Equal(t, []string{"killed"}, pgtest.Column[string](t, b.db, "SELECT name FROM daymill.workers"))
+}
+
+// TestWorkersSeen_Governor: a worker's governor decides its pace, and the ledger says which it is and why.
+func TestWorkersSeen_Governor(t *testing.T) {
+	t.Parallel()
+	b := setupUnscheduled(t)
+	b.db.InsertDate(t, dates(1)[0], 100, 20)
+	process := b.start(t, func(config *worker.Config) {
+		config.Pace, config.Governor = 0.5, pace.NewGovernor(pace.SystemClock{}, 0.5, func(context.Context) (pace.Load, error) {
+			return pace.Load{Recent: 3}, nil
+		})
+	})
+	b.db.Wait(t, "EXISTS(SELECT FROM daymill.workers WHERE pace = 0.5 AND current_pace = 1 AND pace_reason = 'the database has not been looked at yet')")
+	started := time.Now()
+	for now := started; !pgtest.Value[bool](t, b.db, "SELECT EXISTS(SELECT FROM daymill.workers WHERE current_pace = 4 AND pace_reason = '3 sessions of others are at work')"); {
+		require.Less(t, time.Since(started), 5*time.Minute, "the governor is not asked")
+		b.request(t, dates(1)...)
+		b.awaitDone(t)
+		now = now.Add(31 * time.Second)
+		process.clock.set(now)
+	}
 }

@@ -26,14 +26,14 @@ type snapshotTablesWorker struct {
 
 	db        *postgres.DB
 	clock     pace.Clock
-	pace      float64
+	pace      pace.Speed
 	capture   *Capture
 	listeners telemetry.Listeners
 }
 
 func newSnapshotTablesWorker(a *assembly) river.Worker[jobs.SnapshotTablesArgs] {
 	return &snapshotTablesWorker{
-		db: a.config.DB, clock: a.config.Clock, pace: a.config.Pace, capture: a.config.Capture, listeners: a.config.Listeners,
+		db: a.config.DB, clock: a.config.Clock, pace: a.config.speed(), capture: a.config.Capture, listeners: a.config.Listeners,
 	}
 }
 

@@ -90,6 +90,10 @@ func (r *reconciler) steps() []step {
 // it first sees them and once a minute after that. If the faults cannot be read, the rest of the look continues.
 func (r *reconciler) inspect(ctx context.Context) error {
 	troubles := r.examine(ctx)
+	if r.governor != nil {
+		current, reason := r.governor.State()
+		r.self.CurrentPace, r.self.PaceReason = &current, reason
+	}
 	err := r.db.Tx(ctx, func(tx pgx.Tx) error { return presence.See(ctx, tx, r.self) })
 	if err != nil {
 		return err

@@ -85,7 +85,7 @@ func newVerifyDatesWorker(a *assembly) river.Worker[jobs.VerifyDatesArgs] {
 		turn: make(chan struct{}, 1),
 		verifier: &verification.Verifier{
 			Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
-			Options: verification.Options{Pace: config.Pace, MaxEntities: config.MaxEntities}, Listeners: config.Listeners,
+			Options: verification.Options{Pace: config.speed(), MaxEntities: config.MaxEntities}, Listeners: config.Listeners,
 		},
 	}
 }

@@ -50,11 +50,14 @@ type Config struct {
 	// Machine is this machine's clock; the system's if nil. If it differs much from Postgres's, the worker does not become leader.
 	Machine pace.Clock
 
-	Workers     int     // dates rolled up at a time by this process; DefaultWorkers if 0
-	Pace        float64 // see pace.Pacer
-	MaxEntities int     // see merge.New
-	DailyHour   int     // see schedule.Daily
-	Lookback    int     // see schedule.Daily
+	Workers int // dates rolled up at a time by this process; DefaultWorkers if 0
+	// Pace is the pace of runs; 0 means no pauses. Governor, if not nil, decides it instead, and never lets it be below Pace.
+	Pace     float64
+	Governor *pace.Governor
+
+	MaxEntities int // see merge.New
+	DailyHour   int // see schedule.Daily
+	Lookback    int // see schedule.Daily
 	Retention   time.Duration
 	// VerifyDates is how many finished dates are compared with their events every day; none if 0. VerifyRepair requests a
 	// rollup of those that differ, except those that seem to have lost events.
@@ -84,10 +87,18 @@ type Config struct {
 // DefaultConfig returns a config with all defaults. DB and Installation have none.
 func DefaultConfig() Config {
 	return Config{
-		Workers: DefaultWorkers, Pace: pace.DefaultPace, MaxEntities: merge.DefaultMaxEntities,
+		Workers: DefaultWorkers, Pace: pace.DefaultPace.Pace(), MaxEntities: merge.DefaultMaxEntities,
 		DailyHour: schedule.DefaultHour, Lookback: schedule.DefaultLookback, Retention: ledger.DefaultRetention,
 		VerifyDates: verification.DefaultDaily,
 	}
+}
+
+// speed returns what decides the pace of runs.
+func (c Config) speed() pace.Speed {
+	if c.Governor != nil {
+		return c.Governor
+	}
+	return pace.Fixed(c.Pace)
 }
 
 // Worker is a worker process.
@@ -120,12 +131,12 @@ func NewWorker(config Config) (*Worker, error) {
 	config.Silence = cmp.Or(config.Silence, lease.Silence)
 	daily := schedule.Daily{Zone: config.Installation.Zone, Hour: config.DailyHour, Lookback: config.Lookback}
 	planner := &schedule.Planner{
-		Primary: config.DB, Source: config.Source, Daily: daily, Clock: config.Clock, Pace: config.Pace,
+		Primary: config.DB, Source: config.Source, Daily: daily, Clock: config.Clock, Pace: config.speed(),
 	}
 	reconcile := &reconciler{
 		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, planner: planner, logger: config.Logger, outage: outage,
 		silence: config.Silence, listeners: config.Listeners, installation: config.Installation,
-		server: server, source: config.Source,
+		server: server, source: config.Source, governor: config.Governor,
 		wake: make(chan struct{}, 1), notified: make(chan struct{}, 1),
 		self: presence.Worker{
 			Name: config.Name, Version: config.Version, Workers: config.Workers, Pace: config.Pace,
@@ -192,6 +203,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	if archive := w.config.Archive; archive != nil {
 		group.Go(func() error { w.reconciler.archive(ctx, archive); return nil })
+	}
+	if governor := w.config.Governor; governor != nil {
+		group.Go(func() error { governor.Run(ctx); return nil })
 	}
 	group.Go(func() error { w.reconciler.forward(ctx, restFor(notifiedEvery)); return nil })
 	group.Go(func() error {

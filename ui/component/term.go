@@ -42,7 +42,7 @@ func Words() []Term {
 		{Name: "slice", Word: "slice", Means: "A span of time within a date that one short statement reads. Slices become shorter if the statement takes too long."},
 		{Name: "batch", Word: "batch", Means: "A group of entities whose metrics one short transaction writes. A run that is killed repeats one batch at most."},
 		{Name: "pass", Word: "pass", Means: "One reading of a date for a range of entities. A date with more entities than fit into memory takes several passes."},
-		{Name: "pace", Word: "pace", Means: "How long a run pauses after a statement, as a multiple of how long the statement took. It leaves the database to the application."},
+		{Name: "pace", Word: "pace", Means: "How long a run pauses after a statement, as a multiple of how long the statement took. It leaves the database to the application. A governor makes it longer while others use the database."},
 		{Name: "attempt", Word: "attempt", Means: "One try of a job. After the last attempt, the date has failed."},
 		{Name: "backfill", Word: "backfill", Means: "A range of dates that are rolled up one after another."},
 		{Name: "in_flight", Word: "in flight", Means: "How many dates of a backfill are requested or running at the same time, over all workers together."},

@@ -63,7 +63,7 @@ type Config struct {
 	Repair func(ctx context.Context, table table.Table, rows []Row, position int64) error
 
 	Clock    pace.Clock
-	Pace     float64       // pauses, as a multiple of the time that a chunk took
+	Pace     pace.Speed    // no pauses if nil
 	Chunk    int           // rows; DefaultChunk if 0
 	Patience time.Duration // for the sink to catch up; DefaultPatience if 0
 }

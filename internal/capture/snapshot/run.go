@@ -25,7 +25,7 @@ type Config struct {
 	Source *postgres.DB // database to read
 	Stream string
 	Clock  pace.Clock
-	Pace   float64       // see pace.Pacer
+	Pace   pace.Speed    // no pauses if nil
 	Turn   time.Duration // after which Run returns even if there is more; a minute if 0
 	Rows   int           // of a chunk, at most; DefaultRows if 0
 	// Listeners receive a signal for every chunk; none if empty.

@@ -109,7 +109,7 @@ func TestPrune(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		clock := &slowClock{pause: func() {}}
-		b.pacer = &pace.Pacer{Clock: clock, Pace: 1}
+		b.pacer = &pace.Pacer{Clock: clock, Pace: pace.Fixed(1)}
 		b.db.Do(t, `INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution)
 			SELECT '2024-01-01', '`+old+`'::timestamptz - i * interval '1 second', 'satisfied' FROM generate_series(1, 2500) AS i`)
 		require.EqualValues(t, 2500, b.prune(t))
@@ -170,7 +170,7 @@ func TestPrune(t *testing.T) {
 			SELECT '2024-01-01', '`+old+`', 'satisfied' FROM generate_series(1, 2500) AS i`)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		b.pacer = &pace.Pacer{Clock: &slowClock{pause: cancel}, Pace: 1}
+		b.pacer = &pace.Pacer{Clock: &slowClock{pause: cancel}, Pace: pace.Fixed(1)}
 		deleted, err := ledger.Prune(ctx, b.db.DB, before, b.pacer)
 		require.ErrorIs(t, err, context.Canceled)
 		require.EqualValues(t, 1000, deleted, "what was deleted is reported")

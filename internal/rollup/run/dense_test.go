@@ -177,7 +177,7 @@ func TestRunDensePauses(t *testing.T) {
 		require.LessOrEqual(t, d, 10*time.Second)
 		require.Zero(t, b.transactions(ctx, t), "no transaction should be open during a pause")
 	}}
-	b.runner.Options.Pace = 1
+	b.runner.Options.Pace = pace.Fixed(1)
 	b.rollupDense(t)
 	require.Positive(t, pauses)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/lease"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/pgserver"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/presence"
@@ -54,7 +55,7 @@ func TestRunLife(t *testing.T) {
 		conn.RawEvents(t)
 		conn.InsertDate(t, day, 1_000, 300)
 		b := &testBundle{db: conn, runner: newRunner(conn, "a")}
-		b.runner.Options.Pace, b.runner.Options.SliceCounts = 1, 50
+		b.runner.Options.Pace, b.runner.Options.SliceCounts = pace.Fixed(1), 50
 		return &lifeBundle{testBundle: b, server: server, copied: filepath.Join(t.TempDir(), "copy")}
 	}
 	command := func(t *testing.T, name string, arguments ...string) {

@@ -52,10 +52,10 @@ var (
 
 // Options are the settings of every run.
 type Options struct {
-	Pace        float64 // see pace.Pacer
-	MaxEntities int     // see merge.New; its default if 0
-	Worker      string  // name of the process in the ledger
-	SliceCounts int     // see slice.Scanner.Counts; its default if 0
+	Pace        pace.Speed // no pauses if nil
+	MaxEntities int        // see merge.New; its default if 0
+	Worker      string     // name of the process in the ledger
+	SliceCounts int        // see slice.Scanner.Counts; its default if 0
 	// Silence is how long the date's last run may go without a heartbeat before it counts as dead; lease.Silence if 0. A run
 	// writes one every second or two; the longest gap is a pause of ten seconds after a statement that took as long.
 	Silence time.Duration

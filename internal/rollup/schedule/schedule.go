@@ -106,7 +106,7 @@ type Planner struct {
 	Source  postgres.Source
 	Daily   Daily
 	Clock   pace.Clock
-	Pace    float64
+	Pace    pace.Speed // no pauses if nil
 	// Via says how the requests were made; schedule if empty.
 	Via string
 }

@@ -76,8 +76,8 @@ const (
 
 // Options of every verification.
 type Options struct {
-	Pace        float64 // see pace.Pacer
-	MaxEntities int     // see merge.New; its default if 0
+	Pace        pace.Speed // no pauses if nil
+	MaxEntities int        // see merge.New; its default if 0
 	// Drifts is how many entities a result lists; DefaultDrifts if 0. Totals include all entities.
 	Drifts int
 }

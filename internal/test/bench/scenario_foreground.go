@@ -83,7 +83,7 @@ func (b *bench) besides(ctx context.Context, db *database, application *load, ro
 		beside string
 	}{
 		{contender{run: func(ctx context.Context, _ string) (sample, error) { return nil, sleep(ctx, idleFor) }}, besideNothing},
-		{paced(1), besidePaced},
+		{paced(0.2), besidePaced}, // The default.
 		{paced(0), besideUnpaced},
 		{statement, besideStatement},
 	}
