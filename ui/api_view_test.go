@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/view"
+	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/ui"
 )
 
@@ -87,6 +88,10 @@ func TestAPIViews(t *testing.T) {
 			require.Equal(t, http.StatusUnauthorized, b.call(t, "GET", path, "", nobody).status, path)
 			require.Equal(t, http.StatusOK, b.call(t, "GET", path, "", viewer).status, path)
 		}
+		schema := b.call(t, "GET", "/api/view.schema.json", "", nobody)
+		require.Equal(t, http.StatusOK, schema.status)
+		require.Equal(t, "application/schema+json", schema.header.Get("Content-Type"))
+		require.Equal(t, definition.Schema, schema.body)
 	})
 
 	t.Run("FromDefinitionToRemoval", func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/view/definition"
 )
 
 // viewBundle runs the program itself, with a worker, on a database whose role has a password.
@@ -248,5 +249,6 @@ func testViewVerbs(t *testing.T, binary string) {
 	require.Contains(t, b.run(t, "drift", "reject", "staff"), "has no open drift")
 	require.Contains(t, b.run(t, "remove", "staff"), "is removed")
 	require.Contains(t, b.run(t, "list"), "there are no views")
-	require.True(t, json.Valid([]byte(b.run(t, "schema"))))
+	require.True(t, json.Valid([]byte(definition.Schema)))
+	require.Equal(t, definition.Schema, b.run(t, "schema"))
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 
@@ -35,6 +36,7 @@ func (s *API) viewRoutes() []apiRoute {
 		{http.MethodGet, "/api/views/{name}/sql", byUser, s.apiShowViewSQL},
 		{http.MethodPost, "/api/views/{name}/verify", byUser, s.apiVerifyView},
 		{http.MethodGet, "/api/tasks/{id}", byUser, s.apiShowTask},
+		{http.MethodGet, "/api/view.schema.json", byAnyone, s.apiShowViewSchema},
 	}
 }
 
@@ -80,6 +82,13 @@ func (s *API) apiListViews(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	reply.JSON(w, "application/json", http.StatusOK, answer)
+	return nil
+}
+
+// apiShowViewSchema serves the JSON Schema of definitions. Editors send no token, and the schema is the same everywhere.
+func (*API) apiShowViewSchema(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/schema+json")
+	_, _ = io.WriteString(w, definition.Schema) // The client closed the connection.
 	return nil
 }
 

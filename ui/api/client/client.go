@@ -3970,6 +3970,13 @@ type ClientInterface interface {
 	// Corresponds with POST /api/verifications (the `Verify` operationId).
 	Verify(ctx context.Context, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetViewSchema Get the JSON Schema of views' definitions
+	//
+	// For editors: the output of `daymill view schema`.
+	//
+	// Corresponds with GET /api/view.schema.json (the `GetViewSchema` operationId).
+	GetViewSchema(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListViews List the views
 	//
 	// Corresponds with GET /api/views (the `ListViews` operationId).
@@ -5684,6 +5691,23 @@ func (c *Client) VerifyWithBody(ctx context.Context, contentType string, body io
 // Corresponds with POST /api/verifications (the `Verify` operationId).
 func (c *Client) Verify(ctx context.Context, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewVerifyRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetViewSchema Get the JSON Schema of views' definitions
+//
+// For editors: the output of `daymill view schema`.
+//
+// Corresponds with GET /api/view.schema.json (the `GetViewSchema` operationId).
+func (c *Client) GetViewSchema(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetViewSchemaRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -8851,6 +8875,33 @@ func NewVerifyRequestWithBody(server string, contentType string, body io.Reader)
 	return req, nil
 }
 
+// NewGetViewSchemaRequest constructs an http.Request for the GetViewSchema method
+func NewGetViewSchemaRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/view.schema.json")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListViewsRequest constructs an http.Request for the ListViews method
 func NewListViewsRequest(server string) (*http.Request, error) {
 	var err error
@@ -10116,6 +10167,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/verifications (the `Verify` operationId).
 	VerifyWithResponse(ctx context.Context, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*VerifyResponse, error)
+
+	// GetViewSchemaWithResponse Get the JSON Schema of views' definitions
+	//
+	// For editors: the output of `daymill view schema`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/view.schema.json (the `GetViewSchema` operationId).
+	GetViewSchemaWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetViewSchemaResponse, error)
 
 	// ListViewsWithResponse List the views
 	//
@@ -15759,6 +15819,47 @@ func (r VerifyResponse) ContentType() string {
 	return ""
 }
 
+type GetViewSchemaResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationschemaJSON200 the response for an HTTP 200 `application/schema+json` response
+	ApplicationschemaJSON200 *map[string]interface{}
+}
+
+// GetApplicationschemaJSON200 returns the response for an HTTP 200 `application/schema+json` response
+func (r GetViewSchemaResponse) GetApplicationschemaJSON200() *map[string]interface{} {
+	return r.ApplicationschemaJSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r GetViewSchemaResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetViewSchemaResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetViewSchemaResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetViewSchemaResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListViewsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -18152,6 +18253,21 @@ func (c *ClientWithResponses) VerifyWithResponse(ctx context.Context, body Verif
 		return nil, err
 	}
 	return ParseVerifyResponse(rsp)
+}
+
+// GetViewSchemaWithResponse Get the JSON Schema of views' definitions
+//
+// For editors: the output of `daymill view schema`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/view.schema.json (the `GetViewSchema` operationId).
+func (c *ClientWithResponses) GetViewSchemaWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetViewSchemaResponse, error) {
+	rsp, err := c.GetViewSchema(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetViewSchemaResponse(rsp)
 }
 
 // ListViewsWithResponse List the views
@@ -23063,6 +23179,32 @@ func ParseVerifyResponse(rsp *http.Response) (*VerifyResponse, error) {
 			return nil, err
 		}
 		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetViewSchemaResponse parses an HTTP response from a GetViewSchemaWithResponse call
+func ParseGetViewSchemaResponse(rsp *http.Response) (*GetViewSchemaResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetViewSchemaResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest map[string]interface{}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationschemaJSON200 = &dest
 
 	}
 
