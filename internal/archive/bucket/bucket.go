@@ -41,19 +41,29 @@ func Open(ctx context.Context, location string) (*store.Store, error) {
 	case !slices.Contains(schemes, parsed.Scheme) || parsed.Host == "":
 		return nil, errors.New("the archive is neither a directory nor a bucket: write it as file:///backups/app, s3://bucket/app, gs://bucket/app or azblob://container/app")
 	}
+	if err := before(ctx, parsed); err != nil {
+		return nil, err
+	}
 	prefix := strings.Trim(parsed.Path, "/")
 	parsed.Path = ""
-	opened, err := blob.OpenBucket(ctx, parsed.String())
+	at, err := blob.OpenBucket(ctx, parsed.String())
 	if err != nil {
 		return nil, fmt.Errorf("open the archive's bucket: %w", err)
 	}
-	if prefix != "" {
-		opened = blob.PrefixedBucket(opened, prefix+"/")
+	if err := opened(at); err != nil {
+		return nil, errors.Join(err, at.Close())
 	}
-	return store.New(bucket{opened}), nil
+	if prefix != "" {
+		at = blob.PrefixedBucket(at, prefix+"/")
+	}
+	return store.New(bucket{Bucket: at, scheme: parsed.Scheme, host: parsed.Host}), nil
 }
 
-type bucket struct{ *blob.Bucket }
+type bucket struct {
+	*blob.Bucket
+
+	scheme, host string // of its URL
+}
 
 func (b bucket) Names(ctx context.Context, prefix string) (names []string, err error) {
 	all := b.List(&blob.ListOptions{Prefix: prefix})
@@ -63,8 +73,11 @@ func (b bucket) Names(ctx context.Context, prefix string) (names []string, err e
 			slices.Sort(names)
 			return names, nil
 		}
+		if gcerrors.Code(err) == gcerrors.NotFound {
+			return nil, fmt.Errorf("the archive's bucket %s does not exist: create it, or correct the archive's URL", b.host)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("list the archive's files: %w", err)
+			return nil, fmt.Errorf("list the archive's files: %w", b.explained(ctx, err))
 		}
 		names = append(names, object.Key)
 	}
@@ -76,14 +89,14 @@ func (b bucket) Read(ctx context.Context, name string) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("%s %w", name, store.ErrMissing)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", name, err)
+		return nil, fmt.Errorf("open %s: %w", name, b.explained(ctx, err))
 	}
 	return reader, nil
 }
 
 func (b bucket) Delete(ctx context.Context, name string) error {
 	if err := b.Bucket.Delete(ctx, name); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
-		return fmt.Errorf("delete %s: %w", name, err)
+		return fmt.Errorf("delete %s: %w", name, b.explained(ctx, err))
 	}
 	return nil
 }
@@ -93,12 +106,15 @@ func (b bucket) Put(ctx context.Context, name string, write func(io.Writer) erro
 	defer cancel()
 	object, err := b.NewWriter(ctx, name, nil)
 	if err != nil {
-		return err
+		return b.explained(ctx, err)
 	}
 	if err := write(object); err != nil {
 		cancel() // Nothing is written.
 		_ = object.Close()
 		return err
 	}
-	return object.Close()
+	if err := object.Close(); err != nil {
+		return b.explained(ctx, err)
+	}
+	return nil
 }
