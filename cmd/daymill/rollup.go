@@ -106,10 +106,10 @@ func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runne
 	case err != nil:
 		return err
 	}
-	a.printf("%s: %s events of %s entities in %s (%s inserted, %s updated, %s deleted; "+
-		"%d slices, %d batches, longest statement %s)\n",
-		day, number(figures.Events), number(figures.Entities), a.clock().Now().Sub(start).Round(time.Millisecond),
+	a.printf("%s: %s of %s in %s (%s inserted, %s updated, %s deleted; "+
+		"%s, %s, longest statement %s)\n",
+		day, plural(figures.Events, "event"), plural(figures.Entities, "entity"), a.clock().Now().Sub(start).Round(time.Millisecond),
 		number(figures.Inserted), number(figures.Updated), number(figures.Deleted),
-		figures.Slices, figures.Batches, figures.Longest.Round(time.Millisecond))
+		plural(int64(figures.Slices), "slice"), plural(int64(figures.Batches), "batch"), figures.Longest.Round(time.Millisecond))
 	return nil
 }

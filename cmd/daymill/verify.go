@@ -210,12 +210,7 @@ func countsText(c *verification.Counts) string {
 	return oneLine(fmt.Sprintf("%d views, %d clicks, %d saves, %d skips, %s", c.Views, c.Clicks, c.Saves, c.Skips, cmp.Or(c.OtherText(), "{}")))
 }
 
-func entities(n int64) string {
-	if n == 1 {
-		return "1 entity"
-	}
-	return number(n) + " entities"
-}
+func entities(n int64) string { return plural(n, "entity") }
 
 // finish prints the sum, and returns an error if anything has drifted.
 func (c *verifyCmd) finish(a *app, report verified) error {

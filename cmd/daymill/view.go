@@ -172,7 +172,7 @@ func progress(t view.Task, now time.Time) string {
 	var parts []string
 	switch {
 	case t.Total > 0 && t.State == view.Running:
-		parts = append(parts, fmt.Sprintf("%s of about %s keys", number(t.Done), number(t.Total)))
+		parts = append(parts, fmt.Sprintf("%s of about %s", number(t.Done), plural(t.Total, "key")))
 	case t.Done > 0:
 		parts = append(parts, plural(t.Done, "key"))
 	}
@@ -185,7 +185,7 @@ func progress(t view.Task, now time.Time) string {
 			parts = append(parts, number(t.Repaired)+" repaired")
 		}
 		if t.Misfits > 0 {
-			parts = append(parts, plural(t.Misfits, "value")+" that do not fit their type are NULL")
+			parts = append(parts, plural(t.Misfits, "value")+" that did not fit the type became NULL")
 		}
 		if len(t.Examples) > 0 {
 			parts = append(parts, "such as "+strings.Join(t.Examples[:min(len(t.Examples), 5)], " and ")) //nolint:mnd // Enough examples.
@@ -305,7 +305,7 @@ func (c viewDecide) decide(ctx context.Context, a *app, accept bool) error {
 			a.printf("view %s has no open drift\n", c.Name)
 			return nil
 		}
-		a.printf("%s %s\n", plural(int64(count), "entry of drift"), map[bool]string{true: "accepted", false: "rejected"}[accept])
+		a.printf("%s of drift %s\n", plural(int64(count), "entry"), map[bool]string{true: "accepted", false: "rejected"}[accept])
 		return nil
 	})
 }

@@ -110,7 +110,7 @@ func checkTransactions(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		e.Addf(OK, "no transaction that this role can see has been open for %s", text.Duration(e.Limits.Transaction))
 	}
 	if hidden != nil {
-		e.Addf(Note, "cannot see what %d sessions of other roles are doing", *hidden).Fixf("GRANT pg_read_all_stats TO %s;", e.role)
+		e.Addf(Note, "cannot see what other roles do in %s", text.Plural(*hidden, "session")).Fixf("GRANT pg_read_all_stats TO %s;", e.role)
 	}
 
 	var name string
@@ -170,7 +170,7 @@ func checkBloat(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	found := false
 	_, err = pgx.ForEachRow(rows, []any{&table, &dead, &live, &last}, func() error {
 		found = true
-		e.Addf(Warning, "%s has %d dead rows beside %d (vacuumed: %s): statements read past them", table, dead, live, last).Fixf("VACUUM %s;", table)
+		e.Addf(Warning, "%s has %s beside %d (vacuumed: %s): statements read past them", table, text.Plural(dead, "dead row"), live, last).Fixf("VACUUM %s;", table)
 		return nil
 	})
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/text"
 )
 
 // The versions of Postgres that Daymill's tests run on.
@@ -122,12 +124,12 @@ func checkConnections(ctx context.Context, e *Examination, tx pgx.Tx) error {
 	need := e.PoolSize + spare
 	switch {
 	case free <= spare:
-		e.Addf(Failure, "%d connections are free (%s): a worker, which opens up to %d, cannot start", max(free, 0), of, need).Fixf("%s", fix)
+		e.Addf(Failure, "%s left (%s): a worker, which opens up to %d, cannot start", text.Plural(int64(max(free, 0)), "connection"), of, need).Fixf("%s", fix)
 	case free < need:
-		e.Addf(Warning, "%d connections are free (%s) and a worker opens up to %d, if none is running yet: runs fail without a connection",
-			free, of, need).Fixf("%s", fix)
+		e.Addf(Warning, "%s left (%s), and a worker opens up to %d, if none is running yet: runs fail without a connection",
+			text.Plural(int64(free), "connection"), of, need).Fixf("%s", fix)
 	default:
-		e.Addf(OK, "%d connections are free (%s), and a worker opens up to %d", free, of, need)
+		e.Addf(OK, "%s left (%s), and a worker opens up to %d", text.Plural(int64(free), "connection"), of, need)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package text
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -15,8 +16,8 @@ func Number(n int64) string { return humanize.Comma(n) }
 func Plural(n int64, noun string) string {
 	switch {
 	case n == 1:
-	case noun == "entity":
-		noun = "entities"
+	case len(noun) > 2 && noun[len(noun)-1] == 'y' && !strings.Contains("aeiou", noun[len(noun)-2:len(noun)-1]):
+		noun = noun[:len(noun)-1] + "ies"
 	case len(noun) > 2 && (noun[len(noun)-2:] == "ch" || noun[len(noun)-1] == 's'):
 		noun += "es"
 	default:

@@ -23,6 +23,18 @@ func TestClip(t *testing.T) {
 	}
 }
 
+func TestPlural(t *testing.T) {
+	t.Parallel()
+	for want, given := range map[string]struct {
+		n    int64
+		noun string
+	}{
+		"1 entry": {1, "entry"}, "2 entries": {2, "entry"}, "0 entities": {0, "entity"}, "2 days": {2, "day"}, "2 batches": {2, "batch"}, "1,000 bases": {1000, "base"},
+	} {
+		require.Equal(t, want, text.Plural(given.n, given.noun))
+	}
+}
+
 func TestPrintable(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{

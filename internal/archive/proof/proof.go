@@ -22,6 +22,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/wal"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/text"
 )
 
 const (
@@ -179,7 +180,7 @@ func compare(ctx context.Context, scratch string, want map[string]table) (rows i
 		case !is:
 			difference = "the relation " + name + " is missing after the restore"
 		case h.rows != w.rows:
-			difference = fmt.Sprintf("table %s has %d rows after the restore, and %d in the source", name, h.rows, w.rows)
+			difference = fmt.Sprintf("table %s has %s after the restore, and %d in the source", name, text.Plural(h.rows, "row"), w.rows)
 		case h != w:
 			difference = fmt.Sprintf("table %s differs after the restore: its checksum is different", name)
 		}

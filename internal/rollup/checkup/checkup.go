@@ -12,6 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/rollup/replay"
 	"github.com/daymill/daymill/internal/rollup/source"
+	"github.com/daymill/daymill/internal/text"
 )
 
 // Checks returns the rollup's checks for [doctor.Config].
@@ -121,7 +122,7 @@ func lookAtWatchFaults(ctx context.Context, e *doctor.Examination, tx pgx.Tx) er
 	}
 	for _, f := range late {
 		if f.Known {
-			e.Addf(doctor.Warning, "a worker still has to request the late events of %d statements on %s, because the watch could not: %s", f.Faults,
+			e.Addf(doctor.Warning, "a worker still has to request the late events of %s on %s, because the watch could not: %s", text.Plural(f.Faults, "statement"),
 				f.TableName, f.Error).Fixf("daymill worker")
 			continue
 		}

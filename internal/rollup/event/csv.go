@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/daymill/daymill/internal/text"
 )
 
 // row is a row of a file. Its texts are valid until the next row is read.
@@ -129,7 +131,7 @@ func (c *csvRows) next(r *row) error {
 	c.line, _ = c.reader.FieldPos(0)
 	r.line = c.line
 	if last := max(c.entity, c.kind, c.time); last >= len(fields) {
-		return &RowError{Line: r.line, Err: fmt.Errorf("there are %d columns, so there is no column number %d", len(fields), last+1)}
+		return &RowError{Line: r.line, Err: fmt.Errorf("there is no column number %d, because the line has %s", last+1, text.Plural(int64(len(fields)), "column"))}
 	}
 	r.entity, r.time = fields[c.entity], fields[c.time]
 	if c.kind >= 0 {
@@ -153,7 +155,7 @@ func (c *csvRows) failed(fields []string, err error) error {
 	var reason string
 	switch {
 	case errors.Is(syntax.Err, csv.ErrFieldCount):
-		reason = fmt.Sprintf("there are %d fields where %d are expected", len(fields), c.reader.FieldsPerRecord)
+		reason = fmt.Sprintf("%s where %d are expected", text.Plural(int64(len(fields)), "field"), c.reader.FieldsPerRecord)
 		overLines = slices.ContainsFunc(fields, func(field string) bool { return strings.Contains(field, "\n") })
 	case errors.Is(syntax.Err, csv.ErrQuote):
 		reason = "a quote inside a quoted field is not doubled, or not closed"

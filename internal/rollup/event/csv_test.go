@@ -63,14 +63,14 @@ func TestReaderCSV(t *testing.T) {
 		{
 			"FieldCount", nil, header + "a,view\nb" + written + "c,view,2026-03-01T00:00:00Z,x\n",
 			[]string{
-				"2: bad: there are 2 fields where 3 are expected", "3: b view " + at,
-				"4: bad: there are 4 fields where 3 are expected",
+				"2: bad: 2 fields where 3 are expected", "3: b view " + at,
+				"4: bad: 4 fields where 3 are expected",
 			},
 		},
 		{
 			"FieldCountOverLines", nil, header + "a" + written + `b,"view,2026` + "\n" + `c","view",x,y` + "\n",
 			[]string{
-				"2: a view " + at, "error: line 3: there are 5 fields where 3 are expected, and the row spans several " +
+				"2: a view " + at, "error: line 3: 5 fields where 3 are expected, and the row spans several " +
 					"lines, so it may contain other rows",
 			},
 		},
@@ -111,7 +111,7 @@ func TestReaderCSV(t *testing.T) {
 		{
 			"NoHeaderTooFew", func(o *Options) { o.NoHeader, o.Columns = true, Columns{Entity: "4", Type: "2", Time: "3"} },
 			"a" + written,
-			[]string{"1: bad: there are 3 columns, so there is no column number 4"},
+			[]string{"1: bad: there is no column number 4, because the line has 3 columns"},
 		},
 		{
 			"NoLastNewline", nil, header + strings.TrimSuffix("a"+written, "\n"), []string{"2: a view " + at},
