@@ -101,18 +101,36 @@ func (o identityOption) codec() (codec store.Codec, err error) {
 	return codec, nil
 }
 
+// baseOptions are the options of what makes bases.
+type baseOptions struct {
+	Jobs int `env:"DAYMILL_ARCHIVE_JOBS" default:"1" help:"How many connections dump the rows of a base at a time: pg_dump's, and others for tables of 8 MiB or more."`
+}
+
+func (o baseOptions) check() error {
+	if o.Jobs < 1 {
+		return usagef("--jobs is %d: give at least 1", o.Jobs)
+	}
+	return nil
+}
+
 type archiveInitCmd struct {
+	baseOptions
+
 	Compress  string   `env:"DAYMILL_ARCHIVE_COMPRESS" enum:"none,zstd,gzip" default:"none" help:"How files are compressed (${enum})."`
 	Recipient []string `env:"DAYMILL_ARCHIVE_RECIPIENT" placeholder:"KEY" help:"age public keys (age1…) to encrypt files for. The identity is needed only for a restore."`
 }
 
 // Run begins an archive.
 func (c *archiveInitCmd) Run(ctx context.Context, a *app) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	config, done, err := a.archiveAt(ctx, "archive init")
 	if err != nil {
 		return err
 	}
 	defer done()
+	config.Jobs = c.Jobs
 	manifest, err := base.Init(ctx, config, base.Options{Compression: c.Compress, Recipients: c.Recipient})
 	if err != nil {
 		return err
@@ -137,11 +155,13 @@ func (o segmentOptions) check() error {
 
 type archiveRunCmd struct {
 	segmentOptions
+	baseOptions
 }
 
 // archiveOptions are the options of a worker that keeps the archive.
 type archiveOptions struct {
 	segmentOptions
+	baseOptions
 	retentionOptions
 	identityOption
 
@@ -155,7 +175,7 @@ func (o archiveOptions) archiveWork(ctx context.Context, a *app) (*worker.Archiv
 	if a.Archive == "" {
 		return nil, nil //nolint:nilnil // No archive is given.
 	}
-	if err := o.check(); err != nil {
+	if err := errors.Join(o.segmentOptions.check(), o.baseOptions.check()); err != nil {
 		return nil, err
 	}
 	codec, err := o.codec()
@@ -167,14 +187,14 @@ func (o archiveOptions) archiveWork(ctx context.Context, a *app) (*worker.Archiv
 		return nil, err
 	}
 	return &worker.Archive{
-		URL: a.DatabaseURL, Store: place, Codec: codec, Size: o.SegmentSize, Age: o.SegmentAge, Limit: o.WALLimit,
+		URL: a.DatabaseURL, Store: place, Codec: codec, Size: o.SegmentSize, Age: o.SegmentAge, Limit: o.WALLimit, Jobs: o.Jobs,
 		Rule: o.rule(), Scratch: o.Scratch, BaseEvery: o.BaseEvery, ProveEvery: o.ProveEvery,
 	}, nil
 }
 
 // Run writes transactions to the archive until the process is told to stop.
 func (c *archiveRunCmd) Run(ctx context.Context, a *app) error {
-	if err := c.check(); err != nil {
+	if err := errors.Join(c.segmentOptions.check(), c.baseOptions.check()); err != nil {
 		return err
 	}
 	config, done, err := a.archiveAt(ctx, "archive run")
@@ -182,6 +202,7 @@ func (c *archiveRunCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer done()
+	config.Jobs = c.Jobs
 	logger := a.logger()
 	k := keeper.Keeper{
 		Config: config, Size: c.SegmentSize, Age: c.SegmentAge, Limit: c.WALLimit,
@@ -190,20 +211,24 @@ func (c *archiveRunCmd) Run(ctx context.Context, a *app) error {
 	return k.Run(ctx)
 }
 
-type archiveBaseCmd struct{}
+type archiveBaseCmd struct{ baseOptions }
 
 // Run makes a base.
 func (c *archiveBaseCmd) Run(ctx context.Context, a *app) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	config, done, err := a.archiveAt(ctx, "archive base")
 	if err != nil {
 		return err
 	}
 	defer done()
+	config.Jobs = c.Jobs
 	made, err := base.Take(ctx, config, "asked for")
 	if err != nil {
 		return err
 	}
-	a.printf("base %s, %s bytes in %d files\n", made.Position, number(made.Bytes()), len(made.Files)+1)
+	a.printf("base %s, %s bytes in %s\n", made.Position, number(made.Bytes()), plural(int64(len(made.Files)+1), "file"))
 	return nil
 }
 
@@ -258,7 +283,7 @@ func (c *archiveStatusCmd) covers(a *app, archive chain.Chain) {
 	for _, s := range archive.Segments {
 		bytes, text, transactions = bytes+s.File.Bytes, text+s.Text, transactions+s.Transactions
 	}
-	a.printf("segments\t%d sealed, %s transactions, %s bytes (%s before compression)\n", len(archive.Segments), number(int64(transactions)), number(bytes), number(text))
+	a.printf("segments\t%d sealed, %s, %s bytes (%s before compression)\n", len(archive.Segments), plural(int64(transactions), "transaction"), number(bytes), number(text))
 	for _, g := range archive.Gaps {
 		a.printf("gap\tfrom %s, %s, to the next base: %s\n", g.From, g.At.Format(time.RFC3339), g.Reason)
 	}
@@ -267,7 +292,7 @@ func (c *archiveStatusCmd) covers(a *app, archive chain.Chain) {
 	} else if p := archive.Proofs[n-1]; p.Failure != "" {
 		a.printf("proof\t%s FAILED: %s\n", p.At.Format(time.RFC3339), p.Failure)
 	} else {
-		a.printf("proof\t%s, %d relations and %s rows equal\n", p.At.Format(time.RFC3339), p.Tables, number(p.Rows))
+		a.printf("proof\t%s, %s and %s equal\n", p.At.Format(time.RFC3339), plural(int64(p.Tables), "relation"), plural(p.Rows, "row"))
 	}
 }
 
@@ -284,7 +309,7 @@ func (c *archiveVerifyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	a.printf("%d files are unchanged; segments follow one another, except at %d known gaps\n", files, len(archive.Gaps))
+	a.printf("%s compared, all unchanged; segments follow one another, except at %s\n", plural(int64(files), "file"), plural(int64(len(archive.Gaps)), "known gap"))
 	return nil
 }
 
@@ -325,7 +350,7 @@ func (c *archiveRestoreCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	a.printf("restored the base %s and %d transactions, up to %s\n", result.Base, result.Transactions, result.To)
+	a.printf("restored the base %s and %s, up to %s\n", result.Base, plural(int64(result.Transactions), "transaction"), result.To)
 	return nil
 }
 
@@ -359,7 +384,7 @@ func (c *archiveProveCmd) Run(ctx context.Context, a *app) error {
 	if proved.Failure != "" {
 		return fmt.Errorf("the archive differs from its source at %s: %s", proved.Position, proved.Failure)
 	}
-	a.printf("%d relations and %s rows are equal at %s\n", proved.Tables, number(proved.Rows), proved.Position)
+	a.printf("%s and %s are equal at %s\n", plural(int64(proved.Tables), "relation"), plural(proved.Rows, "row"), proved.Position)
 	return nil
 }
 
@@ -397,7 +422,8 @@ func (c *archivePruneCmd) Run(ctx context.Context, a *app) error {
 	} else if plan, err = retention.Prune(ctx, place, c.rule(), a.clock().Now()); err != nil {
 		return err
 	}
-	a.printf("%s%d segments and %d bases, %s bytes\n", map[bool]string{true: "would delete ", false: "deleted "}[c.DryRun], len(plan.Segments), len(plan.Bases), number(plan.Bytes))
+	a.printf("%s %s and %s, %s bytes\n", map[bool]string{true: "would delete", false: "deleted"}[c.DryRun],
+		plural(int64(len(plan.Segments)), "segment"), plural(int64(len(plan.Bases)), "base"), number(plan.Bytes))
 	return nil
 }
 
@@ -411,7 +437,7 @@ func (c *archiveRemoveCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer done()
 	manifest, err := chain.ReadManifest(ctx, config.Store)
-	if err != nil {
+	if err != nil && !errors.Is(err, chain.ErrUnfinished) {
 		return err
 	}
 	return base.Remove(ctx, config.Source, manifest.Slot)

@@ -60,6 +60,7 @@ func TestFiles(t *testing.T) {
 	t.Run("MakeSettingsInOneWay", func(t *testing.T) {
 		t.Parallel()
 		reasons := map[string]string{
+			"internal/archive/base/copy.go":     "for a session, and only where the setting exists",
 			"internal/archive/stream/decode.go": "writes SQL into segments, which psql runs",
 			"internal/capture/log/log.go":       "only where synchronous_commit is off, which the same statement asks",
 			"internal/rollup/source/view.go":    "the value is computed from the setting's default, in the same statement",

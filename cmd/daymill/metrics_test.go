@@ -199,10 +199,20 @@ func archiveOfAnother(t *testing.T) string {
 	require.NoError(t, err)
 	const position, next = "00000000/01000000", "00000000/02000000"
 	require.NoError(t, chain.WriteManifest(t.Context(), place, chain.Manifest{Format: chain.Format, Slot: "archive_daymill_test", SystemID: "1", From: position, CreatedAt: now}))
-	require.NoError(t, chain.AddBase(t.Context(), place, chain.Base{Position: position, At: now}))
+	put := func(name string) store.File {
+		file, err := place.Put(t.Context(), name, func(to io.Writer) error {
+			_, err := io.WriteString(to, "\n")
+			return err
+		})
+		require.NoError(t, err)
+		return file
+	}
+	require.NoError(t, chain.AddBase(t.Context(), place, chain.Base{Position: position, At: now, Globals: put(chain.BaseDir(position) + "globals.sql")}))
 	require.NoError(t, chain.AddGap(t.Context(), place, chain.Gap{From: next, At: now, Kind: chain.GapSlot}))
-	require.NoError(t, chain.AddProof(t.Context(), place, chain.Proof{At: now}))
-	require.NoError(t, place.PutJSON(t.Context(), segment.Name(position)+".json", segment.Seal{From: position, To: next, Transactions: 1, LastCommit: now}))
+	require.NoError(t, chain.AddProof(t.Context(), place, chain.Proof{At: now, Tables: 1, Rows: 1}))
+	require.NoError(t, place.PutJSON(t.Context(), segment.Name(position)+".json", segment.Seal{
+		File: put(segment.Name(position)), From: position, To: next, Transactions: 1, LastCommit: now,
+	}))
 	return dir
 }
 

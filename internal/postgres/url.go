@@ -71,6 +71,20 @@ func Replicate(ctx context.Context, url, name string, settings ...string) (*pgco
 	return conn, nil
 }
 
+// Connect opens one connection, for what the pool does not do. Its errors are those of Open.
+func Connect(ctx context.Context, url, name string) (*pgx.Conn, error) {
+	config, err := ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	config.RuntimeParams["application_name"] = name
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, connectError(config, err)
+	}
+	return conn, nil
+}
+
 // normal removes what copying has added (spaces, line ends, quotes) and other programs' parameters. It replaces no-verify,
 // which Node's drivers use, by require.
 func normal(text string) string {

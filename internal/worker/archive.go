@@ -41,6 +41,7 @@ type Archive struct {
 	Size  int64
 	Age   time.Duration
 	Limit int64
+	Jobs  int // see base.Config
 
 	Rule       retention.Rule
 	BaseEvery  time.Duration // age of the last base at which the next one is made
@@ -84,7 +85,7 @@ func (r *reconciler) archive(ctx context.Context, archive *Archive) {
 }
 
 func (a *Archive) config(r *reconciler) base.Config {
-	return base.Config{Source: r.db, URL: a.URL, Store: a.Store, Clock: r.clock}
+	return base.Config{Source: r.db, URL: a.URL, Store: a.Store, Clock: r.clock, Jobs: a.Jobs}
 }
 
 // due returns the jobs that are due.
@@ -130,7 +131,7 @@ func (w *archiveWorker[A]) Work(ctx context.Context, _ *river.Job[A]) error {
 
 func newBaseArchiveWorker(a *assembly) river.Worker[jobs.BaseArchiveArgs] {
 	return &archiveWorker[jobs.BaseArchiveArgs]{archive: a.config.Archive, work: func(ctx context.Context, archive *Archive) error {
-		made, err := base.Take(ctx, base.Config{Source: a.config.DB, URL: archive.URL, Store: archive.Store, Clock: a.config.Clock}, "the schedule")
+		made, err := base.Take(ctx, base.Config{Source: a.config.DB, URL: archive.URL, Store: archive.Store, Clock: a.config.Clock, Jobs: archive.Jobs}, "the schedule")
 		telemetry.Tell(ctx, a.config.Listeners, signal.Base{Position: made.Position, Reason: made.Reason, Bytes: made.Bytes(), Took: made.Took, Err: err})
 		if err != nil {
 			return err

@@ -3,7 +3,6 @@
 package base
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -57,6 +56,8 @@ type Config struct {
 	URL    string // of the source
 	Store  *store.Store
 	Clock  pace.Clock
+	// Jobs is how many connections dump rows at the same time: pg_dump, and others for large tables. Zero means 1.
+	Jobs int
 }
 
 // Options are the options of a new archive.
@@ -65,16 +66,12 @@ type Options struct {
 	Recipients  []string // public keys to encrypt for
 }
 
-// Init begins an archive in an empty place.
+// Init begins an archive in an empty place. If it fails, it leaves nothing behind, and if it is interrupted, it can be called again.
 func Init(ctx context.Context, config Config, options Options) (m chain.Manifest, err error) {
-	names, err := config.Store.Names(ctx, "")
-	switch {
-	case err != nil:
-		return m, err
-	case len(names) > 0:
-		return m, fmt.Errorf("the place for the archive already has files, such as %s: name another one", names[0])
-	}
 	if _, err := store.NewCodec(options.Compression, options.Recipients); err != nil {
+		return m, err
+	}
+	if err := vacate(ctx, config); err != nil {
 		return m, err
 	}
 	if err := possible(ctx, config.Source); err != nil {
@@ -90,16 +87,60 @@ func Init(ctx context.Context, config Config, options Options) (m chain.Manifest
 	if err := describe(ctx, config.Source, &m); err != nil {
 		return m, err
 	}
-	if m.Detection, err = install(ctx, config.Source, m.Slot); err != nil {
-		return m, err
+	// The manifest comes first: it has the name under which everything else can be found and removed.
+	err = chain.WriteManifest(ctx, config.Store, m)
+	if err == nil {
+		m.Detection, err = install(ctx, config.Source, m.Slot)
 	}
-	if m.Files, err = companions(ctx, config.Store); err == nil {
+	if err == nil {
+		m.Files, err = companions(ctx, config.Store)
+	}
+	if err == nil {
 		m, _, err = Begin(ctx, config, m, "the first")
 	}
 	if err != nil {
-		return m, errors.Join(err, Remove(context.WithoutCancel(ctx), config.Source, m.Slot))
+		return m, errors.Join(err, discard(context.WithoutCancel(ctx), config, m.Slot))
 	}
 	return m, nil
+}
+
+// vacate returns an error if the place for an archive has files, unless they are those of an archive of this database whose Init was
+// interrupted. It removes these.
+func vacate(ctx context.Context, config Config) error {
+	names, err := config.Store.Names(ctx, "")
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	m, err := chain.ReadManifest(ctx, config.Store)
+	if !errors.Is(err, chain.ErrUnfinished) {
+		return fmt.Errorf("the place for the archive already has files, such as %s: name another one", names[0])
+	}
+	var here chain.Manifest
+	if err := describe(ctx, config.Source, &here); err != nil {
+		return err
+	}
+	if here.SystemID != m.SystemID || here.Database != m.Database {
+		return fmt.Errorf("the place for the archive has the beginning of an archive of the database %s: name another one", m.Database)
+	}
+	return discard(ctx, config, m.Slot)
+}
+
+// discard removes an archive that has no base yet: its objects in the database and its files, the manifest last.
+func discard(ctx context.Context, config Config, slot string) error {
+	if err := Remove(ctx, config.Source, slot); err != nil {
+		return err
+	}
+	names, err := config.Store.Names(ctx, "")
+	if err != nil {
+		return err
+	}
+	names = append(slices.DeleteFunc(names, func(name string) bool { return name == chain.ManifestName }), chain.ManifestName)
+	for _, name := range names {
+		if err := config.Store.Delete(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // install creates the event triggers and the publication. If the role may not, it returns true: the keeper
@@ -194,11 +235,7 @@ func take(ctx context.Context, config Config, manifest *chain.Manifest, options 
 		return base, fmt.Errorf("read the time: %w", err)
 	}
 	dir := chain.BaseDir(base.Position)
-	dumped := &dump{store: config.Store, codec: codec, dir: dir, part: partBytes}
-	err = run(ctx, config.URL, func(from io.Reader) error {
-		dumped.from = bufio.NewReaderSize(from, 1<<20)
-		return dumped.run(ctx)
-	}, "pg_dump", "--snapshot="+slot.SnapshotName, "--encoding=UTF8", "--no-tablespaces", "--exclude-table-data="+ddl.Schema+".*")
+	dumped, err := dumpAll(ctx, config, codec, dir, slot.SnapshotName)
 	if err != nil {
 		return base, err
 	}
@@ -223,7 +260,7 @@ func take(ctx context.Context, config Config, manifest *chain.Manifest, options 
 	if err != nil {
 		return base, err
 	}
-	base.At, base.Files, base.Took = base.At.UTC(), slices.Concat(dumped.files, []store.File{after}), config.Clock.Now().Sub(begun)
+	base.At, base.Files, base.Took = base.At.UTC(), append(dumped, after), config.Clock.Now().Sub(begun)
 	return base, chain.AddBase(ctx, config.Store, base)
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync/atomic"
 
 	"github.com/daymill/daymill/internal/archive/store"
 )
@@ -29,6 +30,8 @@ type dump struct {
 	codec store.Codec
 	dir   string
 	part  int64 // bytes
+	// numbers has the number of the last part with rows. Dumps that write the same base share it.
+	numbers *atomic.Int64
 
 	next  []byte // the statement that was read and not written yet; nil at the end
 	head  []byte // head of the rows that continue in the next part; nil if none do
@@ -42,8 +45,8 @@ func (d *dump) run(ctx context.Context) error {
 	err := d.put(ctx, "1-schema.sql", func(to io.Writer) error {
 		return d.copyUntil(to, func() bool { return d.next == nil || isCopy(d.next) })
 	})
-	for number := 1; err == nil && (d.head != nil || d.next != nil && isCopy(d.next)); number++ {
-		err = d.put(ctx, fmt.Sprintf("2-rows-%04d.sql", number), d.rows)
+	if err == nil {
+		err = d.parts(ctx)
 	}
 	if err != nil {
 		return err
@@ -65,6 +68,14 @@ func (d *dump) run(ctx context.Context) error {
 		return err
 	})
 	d.files = append(d.files, rest)
+	return err
+}
+
+// parts writes the parts with rows.
+func (d *dump) parts(ctx context.Context) (err error) {
+	for err == nil && (d.head != nil || d.next != nil && isCopy(d.next)) {
+		err = d.put(ctx, fmt.Sprintf("2-rows-%04d.sql", d.numbers.Add(1)), d.rows)
+	}
 	return err
 }
 

@@ -26,11 +26,13 @@ import (
 // Format is the format of archives that this version writes and reads.
 const Format = 2
 
+// ManifestName is the name of the manifest's file.
+const ManifestName = "manifest.json"
+
 const (
-	manifestName = "manifest.json"
-	basesDir     = "bases/"
-	gapsDir      = "gaps/"
-	proofsDir    = "proofs/"
+	basesDir  = "bases/"
+	gapsDir   = "gaps/"
+	proofsDir = "proofs/"
 )
 
 // Manifest says which database an archive belongs to, and how to read the archive.
@@ -47,7 +49,7 @@ type Manifest struct {
 	Recipients  []string          `json:"recipients"` // public keys that files are encrypted for
 	// Detection is true if event triggers are not allowed: a new base follows each schema change that is detected.
 	Detection bool         `json:"detection"`
-	From      string       `json:"from"` // where the first segment begins
+	From      string       `json:"from"` // where the first segment begins; empty until the first base is complete
 	CreatedAt time.Time    `json:"created_at"`
 	Files     []store.File `json:"files"` // files that a restore without Daymill needs
 }
@@ -117,21 +119,27 @@ type Chain struct {
 // ErrNone means that there is no archive.
 var ErrNone = errors.New("there is no archive there: run daymill archive init")
 
-// ReadManifest reads an archive's manifest.
+// ErrUnfinished means that an archive was begun, and has no base yet.
+var ErrUnfinished = errors.New("the archive is not complete yet: if daymill archive init was interrupted, run it again")
+
+// ReadManifest reads an archive's manifest. With [ErrUnfinished], it also returns the manifest.
 func ReadManifest(ctx context.Context, s *store.Store) (m Manifest, err error) {
-	err = s.ReadJSON(ctx, manifestName, &m)
+	err = s.ReadJSON(ctx, ManifestName, &m)
 	if errors.Is(err, store.ErrMissing) {
 		return m, ErrNone
 	}
 	if err == nil && m.Format != Format {
 		return m, fmt.Errorf("the archive has format %d, but this version reads format %d: begin a new archive with daymill archive remove and init", m.Format, Format)
 	}
+	if err == nil && m.From == "" {
+		return m, ErrUnfinished
+	}
 	return m, err
 }
 
 // WriteManifest writes an archive's manifest.
 func WriteManifest(ctx context.Context, s *store.Store, m Manifest) error {
-	return s.PutJSON(ctx, manifestName, m)
+	return s.PutJSON(ctx, ManifestName, m)
 }
 
 // Reader reads an archive repeatedly. It reads files that do not change only once.

@@ -40,6 +40,8 @@ func Checks(archive func(ctx context.Context) (*standing.Source, error)) []docto
 		switch {
 		case errors.Is(err, chain.ErrNone):
 			database.begin(e)
+		case errors.Is(err, chain.ErrUnfinished):
+			e.Addf(doctor.Failure, "the archive has no base: daymill archive init runs, or was interrupted").Fixf("daymill archive init, if it does not run")
 		case err != nil:
 			return err
 		case manifest.Detection:

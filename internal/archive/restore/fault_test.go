@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -34,13 +35,15 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// archiverVariable makes the test's program an archiver: it has the URL of the database and the directory of the archive.
+// archiverVariable makes the test's program an archiver: it has the URL of the database and the directory of the archive, and init or base if the
+// program begins the archive, or makes a base, instead.
 const archiverVariable = "DAYMILL_TEST_ARCHIVER"
 
 // archiver keeps an archive until the process is killed, and prints a line when it starts and for each error.
 func archiver(ctx context.Context, arguments string) error {
 	ossignal.Ignore(syscall.SIGXFSZ) // A file that may not grow is an error, as with a full disk.
-	url, dir, _ := strings.Cut(arguments, " ")
+	fields := strings.Fields(arguments)
+	url, dir := fields[0], fields[1]
 	db, err := postgres.Open(ctx, postgres.Config{URL: url, StatementTimeout: time.Minute})
 	if err != nil {
 		return err
@@ -50,8 +53,18 @@ func archiver(ctx context.Context, arguments string) error {
 	if err != nil {
 		return err
 	}
+	config := base.Config{Source: db, URL: url, Store: place, Clock: hastyClock{}}
+	switch strings.Join(fields[2:], "") {
+	case "init":
+		_, err := base.Init(ctx, config, base.Options{})
+		return err
+	case "base":
+		config.Jobs = 3
+		_, err := base.Take(ctx, config, "a test")
+		return err
+	}
 	k := keeper.Keeper{
-		Config: base.Config{Source: db, URL: url, Store: place, Clock: hastyClock{}}, Size: 20_000,
+		Config: config, Size: 20_000,
 		Started: func() { fmt.Fprintln(os.Stdout, "started") }, Listeners: telemetry.Listeners{errorsPrinted{}},
 	}
 	return k.Run(ctx)
@@ -168,6 +181,11 @@ func TestFaults(t *testing.T) {
 		b.equal(t, b.restored(t, restore.Config{}))
 	}()
 
+	t.Run("BaseInterrupted", func(t *testing.T) {
+		t.Parallel()
+		baseInterrupted(t, server)
+	})
+
 	t.Run("Bucket", func(t *testing.T) {
 		t.Parallel()
 		front := &faults{s3: gofakes3.New(s3mem.New(), gofakes3.WithAutoBucket(true)).Server()}
@@ -231,6 +249,11 @@ func TestFaults(t *testing.T) {
 		b.equal(t, b.restored(t, restore.Config{}))
 	})
 
+	t.Run("InitInterrupted", func(t *testing.T) {
+		t.Parallel()
+		initInterrupted(t, server)
+	})
+
 	// DAYMILL_ARCHIVE_KILLS says how often; `make archive-kills` kills 20 times.
 	t.Run("Killed", func(t *testing.T) {
 		t.Parallel()
@@ -268,15 +291,7 @@ func TestFaults(t *testing.T) {
 // archiver starts a process that archives, and waits until it does. It returns the lines that the process prints from then on.
 func (b *testBundle) archiver(t *testing.T) (process *exec.Cmd, printed <-chan string) {
 	t.Helper()
-	program, err := os.Executable()
-	require.NoError(t, err)
-	process = exec.CommandContext(context.WithoutCancel(t.Context()), program)
-	process.Env = append(os.Environ(), archiverVariable+"="+b.db.URL+" "+b.archive)
-	process.Stderr = os.Stderr
-	output, err := process.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, process.Start())
-	t.Cleanup(func() { _ = process.Process.Kill() })
+	process, output := b.program(t, "PATH="+os.Getenv("PATH"), "")
 	lines := make(chan string, 1000)
 	go func() {
 		defer close(lines)
@@ -286,6 +301,21 @@ func (b *testBundle) archiver(t *testing.T) (process *exec.Cmd, printed <-chan s
 	}()
 	require.Equal(t, "started", <-lines)
 	return process, lines
+}
+
+// program starts an archiver with a PATH, or what begins the archive or makes a base.
+func (b *testBundle) program(t *testing.T, path, verb string) (process *exec.Cmd, output io.Reader) {
+	t.Helper()
+	program, err := os.Executable()
+	require.NoError(t, err)
+	process = exec.CommandContext(context.WithoutCancel(t.Context()), program)
+	process.Env = append(os.Environ(), archiverVariable+"="+b.db.URL+" "+b.archive+" "+verb, path)
+	process.Stderr = os.Stderr
+	output, err = process.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, process.Start())
+	t.Cleanup(func() { _ = process.Process.Kill() })
+	return process, output
 }
 
 func kill(t *testing.T, process *exec.Cmd) {

@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/archive/segment"
 	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/text"
 )
 
 // Config says what to restore, and where.
@@ -97,7 +98,7 @@ func (r *restoration) look(ctx context.Context) error {
 	case begun:
 		return r.resume(ctx, db)
 	case count > 0 && !r.config.Force:
-		return fmt.Errorf("the database to restore into is not empty, it has %d relations: create a new one, or use --force", count)
+		return fmt.Errorf("the database to restore into is not empty, it has %s: create a new one, or use --force", text.Plural(int64(count), "relation"))
 	}
 	return nil
 }

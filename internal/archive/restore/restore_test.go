@@ -31,14 +31,14 @@ import (
 
 // TestMain adds the directory of the server's programs to the PATH, so that the archive finds psql and pg_dump.
 func TestMain(m *testing.M) {
-	if binaries, err := pgserver.Find(context.Background()); err == nil {
-		_ = os.Setenv("PATH", binaries.Dir+string(os.PathListSeparator)+os.Getenv("PATH"))
-	}
 	if arguments := os.Getenv(archiverVariable); arguments != "" {
 		if err := archiver(context.Background(), arguments); err != nil {
 			panic(err)
 		}
 		return
+	}
+	if binaries, err := pgserver.Find(context.Background()); err == nil {
+		_ = os.Setenv("PATH", binaries.Dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	}
 	pgtest.Main(m)
 }
@@ -267,6 +267,11 @@ func TestRestore(t *testing.T) {
 		_, err = restore.Run(t.Context(), restore.Config{Store: b.store, Into: into})
 		require.NoError(t, err)
 		b.equal(t, into)
+	})
+
+	t.Run("ParallelBase", func(t *testing.T) {
+		t.Parallel()
+		parallelBase(t, setup(t))
 	})
 
 	t.Run("PointInTime", func(t *testing.T) {

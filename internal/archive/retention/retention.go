@@ -110,16 +110,30 @@ func sweep(ctx context.Context, s *store.Store, plan Plan) error {
 		return err
 	}
 	anchor, first := chain.BaseDir(plan.Anchor), segment.Name(plan.From)
+	incomplete := func(dir string) bool {
+		return plan.Anchor != "" && dir < anchor && !slices.Contains(names, dir+"base.json")
+	}
 	for _, name := range names {
 		old := strings.HasPrefix(name, segment.Dir+"/") && name < first
 		if strings.HasPrefix(name, "bases/") {
-			dir := name[:strings.LastIndex(name, "/")+1]
-			old = plan.Anchor != "" && dir < anchor && !slices.Contains(names, dir+"base.json")
+			old = incomplete(name[:strings.LastIndex(name, "/")+1])
 		}
 		if !old {
 			continue
 		}
 		if err := s.Delete(ctx, name); err != nil {
+			return err
+		}
+	}
+	dirs, err := s.Subdirectories("bases/")
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if !incomplete(dir) {
+			continue
+		}
+		if err := s.DeleteSubdirectory(dir); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,31 @@ func Directory(path string) (*Store, error) {
 	return &Store{Place: directory(path), dir: path}, nil
 }
 
+// Subdirectories returns the names of a directory's subdirectories, with a slash at the end. A bucket has none.
+func (s *Store) Subdirectories(dir string) (names []string, err error) {
+	if s.dir == "" {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(filepath.Join(s.dir, dir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list the archive's directories: %w", err)
+	}
+	for _, entry := range entries {
+		if entry.IsDir() {
+			names = append(names, dir+entry.Name()+"/")
+		}
+	}
+	return names, nil
+}
+
+// DeleteSubdirectory deletes a directory, with files that were not completed.
+func (s *Store) DeleteSubdirectory(name string) error {
+	if err := os.RemoveAll(filepath.Join(s.dir, name)); err != nil {
+		return fmt.Errorf("delete %s: %w", name, err)
+	}
+	return nil
+}
+
 // Used returns how full the disk of a directory is, in percent; false for a bucket.
 func (s *Store) Used() (percent int, has bool) {
 	var disk syscall.Statfs_t
