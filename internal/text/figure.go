@@ -16,7 +16,7 @@ func Number(n int64) string { return humanize.Comma(n) }
 func Plural(n int64, noun string) string {
 	switch {
 	case n == 1:
-	case len(noun) > 2 && noun[len(noun)-1] == 'y' && !strings.Contains("aeiou", noun[len(noun)-2:len(noun)-1]):
+	case len(noun) > 2 && noun[len(noun)-1] == 'y' && !strings.ContainsAny(noun[len(noun)-2:len(noun)-1], "aeiou"):
 		noun = noun[:len(noun)-1] + "ies"
 	case len(noun) > 2 && (noun[len(noun)-2:] == "ch" || noun[len(noun)-1] == 's'):
 		noun += "es"

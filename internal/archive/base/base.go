@@ -260,7 +260,7 @@ func take(ctx context.Context, config Config, manifest *chain.Manifest, options 
 	if err != nil {
 		return base, err
 	}
-	base.At, base.Files, base.Took = base.At.UTC(), append(dumped, after), config.Clock.Now().Sub(begun)
+	base.At, base.Files, base.Took = base.At.UTC(), slices.Concat(dumped, []store.File{after}), config.Clock.Now().Sub(begun)
 	return base, chain.AddBase(ctx, config.Store, base)
 }
 

@@ -33,6 +33,8 @@ func alone(t *testing.T) {
 }
 
 // TestMissing: an error says what is missing in the URL or the environment, instead of what failed in a cloud's client.
+//
+//nolint:paralleltest // The subtests share environment variables.
 func TestMissing(t *testing.T) {
 	alone(t)
 

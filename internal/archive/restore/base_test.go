@@ -28,7 +28,7 @@ func halfDump(t *testing.T) string {
 	require.NoError(t, err)
 	dir := t.TempDir()
 	script := "#!/bin/sh\n" + whole + ` "$@" | sed '/^COPY /q'` + "\nwhile kill -0 $PPID 2>/dev/null; do sleep 0.05; done\n"
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "pg_dump"), []byte(script), 0o700)) //nolint:gosec // It is a program.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "pg_dump"), []byte(script), 0o700))
 	return "PATH=" + dir + string(os.PathListSeparator) + os.Getenv("PATH")
 }
 
@@ -40,7 +40,7 @@ func late(t *testing.T) (path, ready string, dump func()) {
 	dir := t.TempDir()
 	ready = filepath.Join(dir, "ready")
 	script := "#!/bin/sh\n: >" + ready + "\nuntil [ -e " + ready + ".dump ]; do sleep 0.05; done\nexec " + whole + ` "$@"` + "\n"
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "pg_dump"), []byte(script), 0o700)) //nolint:gosec // It is a program.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "pg_dump"), []byte(script), 0o700))
 	return "PATH=" + dir + string(os.PathListSeparator) + os.Getenv("PATH"), ready, func() { require.NoError(t, os.WriteFile(ready+".dump", nil, 0o600)) }
 }
 
