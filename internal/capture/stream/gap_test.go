@@ -45,3 +45,70 @@ func TestGap_NotRecorded(t *testing.T) {
 		})
 	}
 }
+
+// TestWAL_Gap: a slot that somebody drops, recreates or advances, or that the server invalidates, is a gap, and the stream continues.
+func TestWAL_Gap(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Do(t, simple)
+	stop := b.start(t, b.owner("app", stream.ModeWAL))
+	var slot string
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT slot FROM capture.stream").Scan(&slot))
+	b.mark(t, "app")
+	stop()
+	b.wait(t, "SELECT NOT active FROM pg_replication_slots")
+	b.Do(t, "SELECT pg_drop_replication_slot($1)", slot)
+	b.Do(t, "INSERT INTO app.t VALUES (1)")
+	stop = b.start(t, b.owner("app", stream.ModeWAL))
+	require.Equal(t, []string{"slot "}, b.gaps(t, "app"))
+	b.Do(t, "INSERT INTO app.t VALUES (2)")
+	b.mark(t, "app")
+	require.False(t, b.has(t, 1))
+	require.True(t, b.has(t, 2))
+	stop()
+
+	b.wait(t, "SELECT NOT active FROM pg_replication_slots")
+	b.Do(t, "SELECT pg_drop_replication_slot($1)", slot)
+	b.Do(t, "INSERT INTO app.t VALUES (3)")
+	b.Do(t, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", slot)
+	stop = b.start(t, b.owner("app", stream.ModeWAL))
+	require.Equal(t, []string{"slot ", "slot "}, b.gaps(t, "app"), "recreated")
+	b.mark(t, "app")
+
+	b.Do(t, "ALTER PUBLICATION "+slot+" DROP TABLE app.t")
+	b.running(t, 3)
+	require.Equal(t, "publication app.t", b.gaps(t, "app")[2])
+	b.mark(t, "app")
+	stop()
+
+	b.Do(t, "DROP PUBLICATION "+slot)
+	b.Do(t, "INSERT INTO app.t VALUES (4)")
+	stop = b.start(t, b.owner("app", stream.ModeWAL))
+	b.wait(t, "SELECT count(*) = 1 FROM capture.stream WHERE state = 'running' AND EXISTS (SELECT FROM capture.gap WHERE reason LIKE 'the publication % was dropped')") // There is a slot again.
+	b.mark(t, "app")
+	stop()
+
+	b.wait(t, "SELECT NOT active FROM pg_replication_slots")
+	keep := func(setting string) {
+		b.Do(t, "ALTER SYSTEM SET max_slot_wal_keep_size = '"+setting+"'")
+		b.Do(t, "SELECT pg_reload_conf()")
+	}
+	keep("1MB")
+	b.wait(t, "SELECT setting = '1' FROM pg_settings WHERE name = 'max_slot_wal_keep_size'")
+	require.True(t, waitFor(t.Context(), func() bool {
+		b.Do(t, "INSERT INTO app.t VALUES (5) ON CONFLICT (id) DO UPDATE SET v = 'again'")
+		b.Do(t, "SELECT pg_switch_wal()")
+		b.Do(t, "CHECKPOINT")
+		var status string
+		require.NoError(t, b.QueryRow(t.Context(), "SELECT wal_status FROM pg_replication_slots").Scan(&status))
+		return status == "lost"
+	}))
+	keep("-1")
+	b.wait(t, "SELECT setting = '-1' FROM pg_settings WHERE name = 'max_slot_wal_keep_size'")
+	b.start(t, b.owner("app", stream.ModeWAL))
+	gaps := b.gaps(t, "app")
+	b.wait(t, "SELECT kind = 'slot' AND reason LIKE '%was invalidated%' FROM capture.gap ORDER BY id DESC LIMIT 1")
+	b.mark(t, "app")
+	require.Equal(t, gaps, b.gaps(t, "app"))
+	require.False(t, b.has(t, 5))
+}
