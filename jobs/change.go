@@ -7,7 +7,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 )
 
-// Change is an inserted, updated or deleted row, or a truncated table. Its JSON is the document that every sink receives.
+// Change is an inserted, updated or deleted row, a truncated table, or a sweep. Its JSON is the document that every sink receives.
 type Change = change.Change
 
 // Operations of a Change.
@@ -16,6 +16,8 @@ const (
 	ChangeUpdate   = change.Update
 	ChangeDelete   = change.Delete
 	ChangeTruncate = change.Truncate
+	// ChangeSweep ends the snapshot of a table: see [ChangeFunc.Sweeps].
+	ChangeSweep = change.Sweep
 )
 
 // Defaults of ChangeFunc.
@@ -33,6 +35,10 @@ type ChangeFunc[TTx any] struct {
 	Shards int
 	// Batch is the most changes that one call gets; DefaultChangeBatch if zero.
 	Batch int
+	// Sweeps makes Run also call the function with sweeps. A sweep is a change of a table without a key and a row. It says that rows whose last
+	// change has the position in Old ({"position": N}) or an earlier one are gone, because a snapshot did not find them: they were deleted
+	// during a gap. With several shards, the function gets a sweep for each.
+	Sweeps bool
 	// Failed is called with each error after which Run tries again: errors of the function and of the database. It may be nil.
 	Failed func(ctx context.Context, err error)
 

@@ -32,12 +32,16 @@ const (
 // it in any number of processes and goroutines; each shard is worked on by one of them at a time.
 func (f *ChangeFunc[TTx]) Run(ctx context.Context, client *river.Client[TTx]) error {
 	r := &changeRun[TTx]{ChangeFunc: f, driver: client.Driver()}
-	tables, err := json.Marshal(append([]string{}, f.tables...))
+	var settings any = append([]string{}, f.tables...)
+	if f.Sweeps {
+		settings = map[string]any{"tables": settings, "sweeps": true}
+	}
+	document, err := json.Marshal(settings)
 	if err != nil {
 		return fmt.Errorf("begin function %s: %w", f.name, err)
 	}
 	err = r.driver.GetExecutor().Exec(ctx, "SELECT capture.open_function($1::text, $2::text, $3::text::json, $4::integer)",
-		f.name, cmp.Or(f.Database, DefaultDatabase), string(tables), cmp.Or(f.Shards, 1))
+		f.name, cmp.Or(f.Database, DefaultDatabase), string(document), cmp.Or(f.Shards, 1))
 	if err != nil {
 		return fmt.Errorf("begin function %s: %w", f.name, err)
 	}

@@ -134,12 +134,34 @@ func TestOnChange(t *testing.T) {
 	b.start(t, always)
 	secret := sinktest.Insert(0, 9)
 	secret.Table = "secret"
-	require.NoError(t, b.writer.Land(t.Context(), []jobs.Change{sinktest.Insert(0, 3), secret, sinktest.Update(0, 3), sinktest.Delete(0, 3), secret}, log.Mark{}))
-	b.wait(t, "position = 7 FROM capture.shard")
-	require.Equal(t, []int64{3, 5, 6}, b.copied(t), "from the end of the log on, without what is left out")
+	require.NoError(t, b.writer.Land(t.Context(), []jobs.Change{sinktest.Insert(0, 3), secret, sinktest.Update(0, 3), sinktest.Delete(0, 3), secret, sinktest.Sweep(0, 1)}, log.Mark{}))
+	b.wait(t, "position = 8 FROM capture.shard")
+	require.Equal(t, []int64{3, 5, 6}, b.copied(t), "from the end of the log on, without what is left out, and without sweeps")
 	all, err := consumer.List(t.Context(), b.DB.DB)
 	require.NoError(t, err)
 	require.Equal(t, []any{"copy", "function", int64(3)}, []any{all[0].Name, all[0].Kind, all[0].Delivered})
+}
+
+// TestOnChange_Sweeps: a function that wants sweeps receives those of its tables.
+func TestOnChange_Sweeps(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	got := make(chan jobs.Change, 10)
+	f := jobs.OnChange("copy", []string{"public.orders"}, func(_ context.Context, _ pgx.Tx, changes []jobs.Change) error {
+		for _, c := range changes {
+			got <- c
+		}
+		return nil
+	})
+	f.Sweeps = true
+	b.run(t, f)
+	other := sinktest.Sweep(0, 1)
+	other.Table = "notes"
+	require.NoError(t, b.writer.Land(t.Context(), []jobs.Change{sinktest.Insert(0, 1), other, sinktest.Sweep(0, 1)}, log.Mark{}))
+	require.Equal(t, jobs.ChangeInsert, (<-got).Op)
+	c := <-got
+	require.Equal(t, jobs.ChangeSweep, c.Op)
+	require.JSONEq(t, `{"position": 1}`, string(c.Old))
 }
 
 // TestOnChange_Document: a function receives the same document as every sink.

@@ -355,6 +355,9 @@ func TestCapture_Apply(t *testing.T) {
 	require.NotContains(t, b.get(t, "/consumers/hook").body, "Rows that are deleted during a gap")
 	require.Equal(t, http.StatusSeeOther, send("/consumers", url.Values{"name": {"reader"}, "kind": {"poll"}, "tables": {"public.orders"}}).status)
 	require.Contains(t, b.get(t, "/consumers/reader").body, "Rows that are deleted during a gap")
+	swept := url.Values{"name": {"swept"}, "kind": {"poll"}, "tables": {"public.orders"}, "more": {`{"ops": ["insert", "update", "delete", "truncate", "sweep"]}`}}
+	require.Equal(t, http.StatusSeeOther, send("/consumers", swept).status)
+	require.NotContains(t, b.get(t, "/consumers/swept").body, "Rows that are deleted during a gap")
 }
 
 // TestCaptureInBrowser uses the pages of capture as a person does.

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/plan"
@@ -199,12 +201,23 @@ func (s *Pages) sink(ctx context.Context, r *http.Request, form sinkForm) error 
 
 // unswept reports whether a consumer is not told which rows were deleted during a gap.
 func unswept(c consumer.Consumer) bool {
-	var settings kind.Settings
+	var settings struct {
+		kind.Settings
+
+		Sweeps bool `json:"sweeps"`
+	}
+	if json.Unmarshal(c.Settings, &settings) != nil {
+		return false
+	}
 	switch c.Kind {
-	case kind.Search, kind.Poll, "function":
+	case kind.Search:
 		return true
+	case kind.Poll:
+		return !slices.Contains(settings.Ops, change.Sweep)
+	case "function":
+		return !settings.Sweeps
 	case kind.Redis:
-		return json.Unmarshal(c.Settings, &settings) == nil && settings.Stream == ""
+		return settings.Stream == ""
 	default:
 		return false
 	}

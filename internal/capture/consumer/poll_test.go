@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/filter"
 	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/capture/sink/sinktest"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/test/pgtest"
@@ -93,6 +94,32 @@ func TestPoll_Document(t *testing.T) {
 	got, err := consumer.Poll{Consumer: "p", Limit: 10, Poller: "a", Lease: time.Minute}.Changes(t.Context(), b.DB.DB)
 	require.NoError(t, err)
 	require.Equal(t, want, got)
+}
+
+// TestPoll_Sweep: only a poller that asks for sweeps receives them.
+func TestPoll_Sweep(t *testing.T) {
+	t.Parallel()
+	b := setupPoll(t, `{"tables": ["public.orders"], "ops": ["insert", "sweep"]}`)
+	require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error {
+		return consumer.Create(t.Context(), tx, consumer.Consumer{Name: "q", Stream: "app", Kind: "poll"}, 0, who)
+	}))
+	other := sinktest.Sweep(0, 1)
+	other.Table = "notes"
+	b.land(t, sinktest.Insert(0, 1), sinktest.Delete(0, 1), other, sinktest.Sweep(0, 1))
+	changes, err := consumer.Poll{Consumer: "p", Limit: 10, Poller: "a", Lease: time.Hour}.Changes(t.Context(), b.DB.DB)
+	require.NoError(t, err)
+	require.Len(t, changes, 2)
+	require.Equal(t, []change.Op{change.Insert, change.Sweep}, []change.Op{changes[0].Op, changes[1].Op})
+	upTo, err := sink.SweptUpTo(changes[1])
+	require.NoError(t, err)
+	require.Equal(t, int64(1), upTo)
+	require.Empty(t, changes[1].Key)
+	require.True(t, b.ack(t, "a", 4))
+
+	changes, err = consumer.Poll{Consumer: "q", Limit: 10, Poller: "a", Lease: time.Hour}.Changes(t.Context(), b.DB.DB)
+	require.NoError(t, err)
+	require.Len(t, changes, 2)
+	require.Equal(t, []change.Op{change.Insert, change.Delete}, []change.Op{changes[0].Op, changes[1].Op})
 }
 
 // TestPoll_Fenced: while a poller has changes, no other receives any, and a poller that has lost its changes cannot acknowledge them.

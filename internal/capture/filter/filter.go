@@ -69,7 +69,7 @@ func New(config Config) (*Filter, error) {
 	}
 	for _, op := range config.Ops {
 		switch op {
-		case change.Insert, change.Update, change.Delete, change.Truncate:
+		case change.Insert, change.Update, change.Delete, change.Truncate, change.Sweep:
 		default:
 			return nil, fmt.Errorf("%w: %q is not an operation: use insert, update, delete or truncate", ErrFilter, op)
 		}

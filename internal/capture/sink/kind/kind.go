@@ -145,6 +145,8 @@ func Check(kind string, s Settings) []Problem {
 		wrong("kind", errors.New("say which index: index: orders")) //nolint:dupword // The second is the setting.
 	case kind == Poll && (len(s.Columns)+len(s.Without)+len(s.Rename) > 0 || s.Condition != ""):
 		wrong("kind", errors.New("a poller receives whole changes: select them with tables and ops"))
+	case kind != Poll && slices.Contains(s.Ops, change.Sweep):
+		wrong("ops", errors.New("sweep is an operation for pollers only: a sink that can use sweeps receives them whatever its ops are"))
 	case !slices.Contains(Names(), kind):
 		wrong("kind", fmt.Errorf("there is no kind %q: use %s", kind, strings.Join(Names(), ", ")))
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/filter"
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/capture/sink/kind"
@@ -55,6 +56,26 @@ func TestOpened_Sweeps(t *testing.T) {
 		sweeper, is := sink.Sink(opened).(sink.Sweeper)
 		require.Equal(t, sweeps, is && sweeper.Sweeps(), name)
 		require.NoError(t, opened.Close())
+	}
+}
+
+// TestCheck_Sweep: only a poller selects sweeps by its ops.
+func TestCheck_Sweep(t *testing.T) {
+	t.Parallel()
+	for _, name := range kind.Names() {
+		with := settings(name)
+		if name == kind.Poll {
+			with = kind.Settings{}
+		}
+		require.Empty(t, kind.Check(name, with), name)
+		with.Ops = []change.Op{change.Insert, change.Sweep}
+		problems := kind.Check(name, with)
+		if name == kind.Poll {
+			require.Empty(t, problems)
+		} else {
+			require.Len(t, problems, 1, name)
+			require.Equal(t, "ops", problems[0].Field)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ const (
 	functionGo   = "jobs/change_run.go"
 	compareGo    = "internal/capture/comparison/comparison.go"
 	awaitGo      = "internal/capture/comparison/await.go"
+	sweepSQL     = "migrations/0042_sweep.up.sql"
 	filterGo     = "internal/capture/filter/filter.go"
 )
 
@@ -77,7 +78,8 @@ func filtering() []broken {
 		edit("Capture/Filter/Tables", filterPkg, "^TestFilter_Tables$", filterGo, "", "if !f.tables.Match(c.Schema, c.Table) || ", "if "),
 		edit("Capture/Filter/Excluded", filterPkg, "^TestFilter_Tables$|^TestPattern$", "internal/capture/filter/pattern.go", "", "if p.not {\n", "if p.not && meant {\n"),
 		edit("Capture/Filter/Ops", filterPkg, "^TestFilter_Ops$", filterGo, "", "!slices.Contains(f.config.Ops, c.Op)", `c.Op == ""`),
-		edit("Capture/Filter/OpsOfPoll", consumerPkg, "^TestPoll$", pollSQL, "", "AND (cardinality($6) = 0 OR l.op = ANY ($6))", "AND cardinality($6) >= 0"),
+		edit("Capture/Filter/OpsOfPoll", consumerPkg, "^TestPoll$", sweepSQL, "", "AND (cardinality($6) = 0 OR l.op = ANY ($6))", "AND cardinality($6) >= 0"),
+		edit("Capture/Filter/SweepOfPoll", consumerPkg, "^TestPoll_Sweep$", sweepSQL, "", "(l.op <> 'sweep' OR $10)", "($10 OR NOT $10)"),
 		edit("Capture/Filter/Columns", filterPkg, "^TestFilter_Shape$", filterGo, "", "return slices.Contains(f.config.Columns, name)", "return true"),
 		edit("Capture/Filter/Without", filterPkg, "^TestFilter_Shape$", filterGo, "", "return !slices.Contains(f.config.Without, name)", "return true"),
 		edit("Capture/Filter/Key", filterPkg, "^TestFilter_Shape$", filterGo, "", "if _, is := key[name]; is {", `if _, is := key[name]; is && name == "" {`),
