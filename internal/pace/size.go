@@ -71,6 +71,7 @@ func (s *Size) Took(size float64, took time.Duration) {
 	switch {
 	case took > Target/2 && s.refSince == probeAfter:
 		factor = 0.9 / apart
+		s.refSize, s.refTook = size, took // Compare the smaller one with this one. An older one may have been as small.
 	case took > Target/20:
 		factor = min(2, factor)
 	}

@@ -33,7 +33,7 @@ func TestGauges(t *testing.T) {
 		followers(presence.Follower{Number: 1, Problem: "does not answer"}))
 	require.NoError(t, err)
 	require.Equal(t, map[string]float64{
-		"daymill_workers_alive": 2, "daymill_follower_up 1": 1, "daymill_follower_lag_seconds 1": 3, "daymill_follower_lag_bytes 1": 70,
+		"daymill_workers_alive": 2, "daymill_worker_pace alive": 1, "daymill_worker_pace another": 1, "daymill_follower_up 1": 1, "daymill_follower_lag_seconds 1": 3, "daymill_follower_lag_bytes 1": 70,
 		"daymill_follower_up 2": 0, "daymill_follower_up 3": 0,
 		"daymill_follower_up 4": 1, "daymill_follower_lag_seconds 4": 0, "daymill_follower_lag_bytes 4": 0,
 	}, promtest.Read(t, presence.Gauges(db.DB)))
