@@ -99,6 +99,9 @@ func TestLife_Positions(t *testing.T) {
 		b.Do(t, "DELETE FROM capture.log AS l USING capture.stream AS s WHERE s.id = l.stream_id AND s.name = $1 AND l.position > $2", mode, position)
 		b.Do(t, "UPDATE capture.stream SET position = $2, lsn = $3, timeline = CASE mode WHEN 'wal' THEN timeline ELSE timeline + 1 END WHERE name = $1", mode, position, lsn)
 		b.start(t, b.owner(mode, mode))
+		// Changes that are written before that belong to the gap.
+		b.wait(t, `SELECT s.state = 'running' AND EXISTS (SELECT FROM capture.gap AS g WHERE g.stream_id = s.id)
+			FROM capture.stream AS s WHERE s.name = $1`, mode)
 		b.mark(t, mode)
 		var first int64
 		require.NoError(t, b.QueryRow(t.Context(), "SELECT min(l.position) FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id WHERE s.name = $1 AND l.position > $2",
