@@ -184,6 +184,7 @@ func routes() []route {
 		{"POST", "/api/jobs/{id}/cancel", map[string]string{"{id}": "999", "x": "1"}},
 		{"POST", "/api/jobs/{id}/retry", map[string]string{"{id}": "999", "x": "1"}},
 		{"GET", "/api/openapi.json", map[string]string{"x": "1"}},
+		{"GET", "/api/view.schema.json", map[string]string{"x": "1"}},
 		{"GET", "/api/queues", map[string]string{"x": "1"}},
 		{"POST", "/api/queues/{name}/pause", map[string]string{"{name}": "none", "x": "1"}},
 		{"POST", "/api/queues/{name}/resume", map[string]string{"{name}": "none", "x": "1"}},
@@ -274,7 +275,8 @@ func harm(answer response) (all []string) {
 	to := answer.header.Get("Location")
 	path, _, _ := strings.Cut(to, "?")
 	is(to != "" && (!ownAddress.MatchString(to) || strings.Contains(path, "evil.example")), "leads to "+to)
-	public := strings.Contains(answer.body[:min(40, len(answer.body))], `"openapi"`) // The document is the same for everybody.
+	begin := answer.body[:min(40, len(answer.body))]
+	public := strings.Contains(begin, `"openapi"`) || strings.Contains(begin, `"$schema"`) // The documents are the same for everybody.
 	html := strings.HasPrefix(answer.header.Get("Content-Type"), "text/html")
 	is(html && (strings.Contains(answer.body, "<script>alert") || strings.Contains(answer.body, `" onmouseover="alert`)), "has the sender's HTML")
 	is(answer.status == http.StatusOK && !public && !strings.Contains(answer.header.Get("Cache-Control"), "no-store"), "may be kept by a cache")

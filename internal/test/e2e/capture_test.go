@@ -93,9 +93,9 @@ func testCapture(t *testing.T, binary, mode, level string) {
 	t.Cleanup(hook.Close)
 	b.env = []string{"HOOK_URL=" + hook.URL}
 	file := filepath.Join(t.TempDir(), "daymill.yaml")
-	write := func(tables string) {
+	write := func(tables string, args ...string) {
 		require.NoError(t, os.WriteFile(file, []byte("capture: {tables: ["+tables+"]}\nsinks:\n  - {name: hook, kind: webhook, url: $HOOK_URL, allow_private: true, from: snapshot}\n"), 0o600))
-		output, code := b.run(t, "apply", "-f", file, "--database-url", b.db.URL)
+		output, code := b.run(t, append([]string{"apply", "-f", file, "--database-url", b.db.URL}, args...)...)
 		require.Zero(t, code, output)
 	}
 	write("public.counter")
@@ -135,7 +135,7 @@ func testCapture(t *testing.T, binary, mode, level string) {
 	}
 
 	// A table that the file adds is captured, and one that it removes is no longer captured.
-	write("public.later")
+	write("public.later", "--remove")
 	b.db.Wait(t, "(SELECT array_agg(table_name) = '{later}' FROM capture.captured)")
 	b.db.Do(t, "INSERT INTO public.counter VALUES (99, 1)")
 	b.db.Do(t, "INSERT INTO public.later VALUES (1, 7)")
