@@ -69,6 +69,7 @@ type Governor struct {
 	pace   float64
 	reason string
 
+	began    time.Time // of the looks, after a rest
 	looked   time.Time
 	others   time.Time // when others last worked
 	pressure float64   // the pace that other signs than the sessions call for
@@ -131,7 +132,10 @@ func (g *Governor) Observe(load Load) {
 	since := now.Sub(g.looked)
 	first := g.looked.IsZero()
 	g.looked = now
-	if load.Recent > 0 || first {
+	if first {
+		g.began, g.others = now, time.Time{}
+	}
+	if load.Recent > 0 {
 		g.others = now
 	}
 	floor, why := g.least, "nobody else uses the database"
@@ -140,6 +144,8 @@ func (g *Governor) Observe(load Load) {
 		floor, why = max(g.least, busyPace), sessions(load.Recent)+" of others "+are(load.Recent)+" at work"
 	case now.Sub(g.others) < calm:
 		floor, why = max(g.least, busyPace), "others were at work a moment ago"
+	case now.Sub(g.began) < calm:
+		floor, why = max(g.least, unseenPace), "the database has been looked at for a moment only"
 	case load.Hidden > 0:
 		floor, why = max(g.least, unseenPace), "it may not see what "+sessions(load.Hidden)+" of other roles "+are(load.Hidden)+" doing (pg_read_all_stats)"
 	}

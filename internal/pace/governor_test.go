@@ -95,6 +95,26 @@ func TestGovernor_Observe(t *testing.T) {
 		require.Contains(t, reason, "times as long as at best")
 	})
 
+	t.Run("Calm", func(t *testing.T) {
+		t.Parallel()
+		c := &clock{now: time.Unix(0, 0)}
+		governor := pace.NewGovernor(c, 0.25, nil)
+		observe := func(sessions int, want float64, reason string) {
+			t.Helper()
+			c.now = c.now.Add(6 * time.Second)
+			governor.Observe(with(func(l *pace.Load) { l.Recent = sessions }))
+			require.InDelta(t, want, governor.Pace(), 0)
+			_, why := governor.State()
+			require.Equal(t, reason, why)
+		}
+		observe(0, 1, "the database has been looked at for a moment only")
+		observe(0, 1, "the database has been looked at for a moment only")
+		observe(0, 0.25, "nobody else uses the database")
+		observe(1, 4, "1 session of others is at work")
+		observe(0, 4, "others were at work a moment ago")
+		observe(0, 0.25, "nobody else uses the database")
+	})
+
 	t.Run("NeverBelowTheLeast", func(t *testing.T) {
 		t.Parallel()
 		c := &clock{now: time.Unix(0, 0)}
