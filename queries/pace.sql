@@ -2,7 +2,7 @@
 -- What the server has to do besides Daymill: the sessions of others, how much WAL was written, and how much may be written per second until
 -- max_wal_size forces checkpoints more often than checkpoint_warning finds right (half of max_wal_size is about what lies between two). Roles without pg_read_all_stats do not see what sessions of other roles do, nor how late standbys are.
 SELECT
-    a.recent, a.active, a.waiting, a.hidden,
+    a.recent, a.waiting, a.hidden,
     (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint AS wal,
     (
         pg_size_bytes(current_setting('max_wal_size')) / 2
@@ -13,7 +13,6 @@ SELECT
 FROM (
     SELECT
         count(*) FILTER (WHERE s.state = 'active' OR s.state_change > clock_timestamp() - interval '1 second') AS recent,
-        count(*) FILTER (WHERE s.state = 'active') AS active,
         count(*) FILTER (WHERE s.state = 'active' AND s.wait_event_type IN ('IO', 'LWLock', 'Lock', 'BufferPin')) AS waiting,
         count(*) FILTER (WHERE s.state IS NULL AND s.usesysid IS NOT NULL) AS hidden
     FROM pg_catalog.pg_stat_activity AS s

@@ -11,7 +11,7 @@ import (
 
 const paceLoad = `-- name: PaceLoad :one
 SELECT
-    a.recent, a.active, a.waiting, a.hidden,
+    a.recent, a.waiting, a.hidden,
     (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint AS wal,
     (
         pg_size_bytes(current_setting('max_wal_size')) / 2
@@ -22,7 +22,6 @@ SELECT
 FROM (
     SELECT
         count(*) FILTER (WHERE s.state = 'active' OR s.state_change > clock_timestamp() - interval '1 second') AS recent,
-        count(*) FILTER (WHERE s.state = 'active') AS active,
         count(*) FILTER (WHERE s.state = 'active' AND s.wait_event_type IN ('IO', 'LWLock', 'Lock', 'BufferPin')) AS waiting,
         count(*) FILTER (WHERE s.state IS NULL AND s.usesysid IS NOT NULL) AS hidden
     FROM pg_catalog.pg_stat_activity AS s
@@ -36,7 +35,6 @@ FROM (
 
 type PaceLoadRow struct {
 	Recent      int64
-	Active      int64
 	Waiting     int64
 	Hidden      int64
 	Wal         int64
@@ -52,7 +50,6 @@ func (q *Queries) PaceLoad(ctx context.Context) (PaceLoadRow, error) {
 	var i PaceLoadRow
 	err := row.Scan(
 		&i.Recent,
-		&i.Active,
 		&i.Waiting,
 		&i.Hidden,
 		&i.Wal,

@@ -27,7 +27,7 @@ func Look(ctx context.Context, database *postgres.DB) (pace.Load, error) {
 		return pace.Load{}, fmt.Errorf("look at the load: %w", err)
 	}
 	return pace.Load{
-		Recent: int(row.Recent), Active: int(row.Active), Waiting: int(row.Waiting), Hidden: int(row.Hidden),
+		Recent: int(row.Recent), Waiting: int(row.Waiting), Hidden: int(row.Hidden),
 		WAL: row.Wal, WALRate: row.WalRate, Lag: seconds(row.LagSeconds), Took: seconds(row.TookSeconds),
 	}, nil
 }

@@ -12,8 +12,9 @@ import (
 const (
 	// lookEvery is how often a governor looks at the database while its process works.
 	lookEvery = 250 * time.Millisecond
-	// lookFor is how long it goes on looking after the last pause.
-	lookFor = 2 * time.Second
+	// lookFor is for how long it goes on looking after the last pause began: longer than the longest pause and the longest statement after it,
+	// or a process that pauses long because of the load would find the load forgotten.
+	lookFor = maxPause + maxLimit
 	// busyPace is the pace beside other work: a run then uses a fifth of the time.
 	busyPace = 4.0
 	// unseenPace is the pace if it is not known whether there is other work.
@@ -44,9 +45,9 @@ func (f Fixed) Pace() float64 { return float64(f) }
 
 // Load is what a governor sees of the database.
 type Load struct {
-	// Recent is how many sessions of others have run a statement within the last second, Active how many run one now, and Waiting how many of
-	// these wait for the disk or a lock. Hidden is how many sessions cannot be seen.
-	Recent, Active, Waiting, Hidden int
+	// Recent is how many sessions of others have run a statement within the last second, and Waiting how many of these wait for the disk or a
+	// lock. Hidden is how many sessions cannot be seen.
+	Recent, Waiting, Hidden int
 	// WAL is how many bytes of WAL were written so far. WALRate is how many may be written per second: more force
 	// checkpoints too often.
 	WAL     int64
