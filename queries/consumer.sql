@@ -93,8 +93,10 @@ RETURNING s.position, s.fence, s.failures;
 UPDATE capture.shard SET fence = fence + 1 WHERE consumer = @consumer;
 
 -- name: ShardMove :execrows
+-- If lazy, the transaction's commit does not wait for the disk.
 UPDATE capture.shard SET position = @position, delivered = delivered + @delivered, moved_at = now(), failures = 0, error = NULL, retry_at = NULL
-WHERE consumer = @consumer AND shard = @shard AND fence = @fence;
+WHERE consumer = @consumer AND shard = @shard AND fence = @fence
+RETURNING CASE WHEN @lazy::boolean THEN pg_catalog.set_config('synchronous_commit', 'off', true) END;
 
 -- name: ShardFail :execrows
 UPDATE capture.shard SET failures = @failures, error = @error::text, retry_at = now() + @after::interval
@@ -109,11 +111,16 @@ SELECT 1 FROM capture.shard WHERE consumer = @consumer AND shard = @shard AND fe
 
 -- name: ShardDue :many
 -- Shards that may have work: of consumers that are not paused and do not fetch changes themselves, without those that wait for their next attempt.
-SELECT s.consumer, s.shard, c.stream, s.position,
+SELECT s.consumer, s.shard, c.stream, s.position, (s.moved_at IS NULL OR s.moved_at < now() - @idle::interval)::boolean AS is_idle,
     EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = s.consumer AND l.shard = s.shard AND l.replay_at IS NOT NULL)::boolean AS replay
 FROM capture.shard AS s JOIN capture.consumer AS c ON c.name = s.consumer
 WHERE c.paused_at IS NULL AND c.kind NOT IN ('poll', 'function') AND (s.retry_at IS NULL OR s.retry_at <= now())
 ORDER BY s.consumer, s.shard;
+
+-- name: LetterPending :one
+-- Whether a consumer has letters at all, and whether some of a shard are to be delivered again.
+SELECT EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = @consumer)::boolean AS any,
+    EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = @consumer AND l.shard = @shard AND l.replay_at IS NOT NULL)::boolean AS replay;
 
 -- name: LetterParked :many
 SELECT DISTINCT l.key_hash FROM capture.letter AS l WHERE l.consumer = @consumer AND l.key_hash = ANY(@key_hashes::bytea[]);

@@ -794,6 +794,29 @@ func (q *Queries) LetterParked(ctx context.Context, arg LetterParkedParams) ([][
 	return items, nil
 }
 
+const letterPending = `-- name: LetterPending :one
+SELECT EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = $1)::boolean AS any,
+    EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = $1 AND l.shard = $2 AND l.replay_at IS NOT NULL)::boolean AS replay
+`
+
+type LetterPendingParams struct {
+	Consumer string
+	Shard    int32
+}
+
+type LetterPendingRow struct {
+	Any    bool
+	Replay bool
+}
+
+// Whether a consumer has letters at all, and whether some of a shard are to be delivered again.
+func (q *Queries) LetterPending(ctx context.Context, arg LetterPendingParams) (LetterPendingRow, error) {
+	row := q.db.QueryRow(ctx, letterPending, arg.Consumer, arg.Shard)
+	var i LetterPendingRow
+	err := row.Scan(&i.Any, &i.Replay)
+	return i, err
+}
+
 const letterPositions = `-- name: LetterPositions :many
 SELECT l.position FROM capture.letter AS l
 WHERE l.consumer = $1 AND ($2::text = '' OR l.state = $2::text) AND ($3::text = '' OR l.reason = $3::text)
@@ -954,7 +977,7 @@ func (q *Queries) ProcessForget(ctx context.Context, name string) error {
 }
 
 const shardDue = `-- name: ShardDue :many
-SELECT s.consumer, s.shard, c.stream, s.position,
+SELECT s.consumer, s.shard, c.stream, s.position, (s.moved_at IS NULL OR s.moved_at < now() - $1::interval)::boolean AS is_idle,
     EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = s.consumer AND l.shard = s.shard AND l.replay_at IS NOT NULL)::boolean AS replay
 FROM capture.shard AS s JOIN capture.consumer AS c ON c.name = s.consumer
 WHERE c.paused_at IS NULL AND c.kind NOT IN ('poll', 'function') AND (s.retry_at IS NULL OR s.retry_at <= now())
@@ -966,12 +989,13 @@ type ShardDueRow struct {
 	Shard    int32
 	Stream   string
 	Position int64
+	IsIdle   bool
 	Replay   bool
 }
 
 // Shards that may have work: of consumers that are not paused and do not fetch changes themselves, without those that wait for their next attempt.
-func (q *Queries) ShardDue(ctx context.Context) ([]ShardDueRow, error) {
-	rows, err := q.db.Query(ctx, shardDue)
+func (q *Queries) ShardDue(ctx context.Context, idle time.Duration) ([]ShardDueRow, error) {
+	rows, err := q.db.Query(ctx, shardDue, idle)
 	if err != nil {
 		return nil, err
 	}
@@ -984,6 +1008,7 @@ func (q *Queries) ShardDue(ctx context.Context) ([]ShardDueRow, error) {
 			&i.Shard,
 			&i.Stream,
 			&i.Position,
+			&i.IsIdle,
 			&i.Replay,
 		); err != nil {
 			return nil, err
@@ -1155,6 +1180,7 @@ func (q *Queries) ShardList(ctx context.Context, consumer string) ([]ShardListRo
 const shardMove = `-- name: ShardMove :execrows
 UPDATE capture.shard SET position = $1, delivered = delivered + $2, moved_at = now(), failures = 0, error = NULL, retry_at = NULL
 WHERE consumer = $3 AND shard = $4 AND fence = $5
+RETURNING CASE WHEN $6::boolean THEN pg_catalog.set_config('synchronous_commit', 'off', true) END
 `
 
 type ShardMoveParams struct {
@@ -1163,8 +1189,10 @@ type ShardMoveParams struct {
 	Consumer  string
 	Shard     int32
 	Fence     int64
+	Lazy      bool
 }
 
+// If lazy, the transaction's commit does not wait for the disk.
 func (q *Queries) ShardMove(ctx context.Context, arg ShardMoveParams) (int64, error) {
 	result, err := q.db.Exec(ctx, shardMove,
 		arg.Position,
@@ -1172,6 +1200,7 @@ func (q *Queries) ShardMove(ctx context.Context, arg ShardMoveParams) (int64, er
 		arg.Consumer,
 		arg.Shard,
 		arg.Fence,
+		arg.Lazy,
 	)
 	if err != nil {
 		return 0, err

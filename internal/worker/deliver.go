@@ -30,9 +30,13 @@ const (
 	// A job per batch would write a row to River's table for each batch.
 	deliverTurn = time.Minute
 	deliverIdle = 5 * time.Second
-	// deliverPoll is how often a waiting job looks for changes, and dueEvery how often the worker looks for shards that need a job.
+	// deliverPoll is how often a waiting job looks for changes, and dueEvery how often the worker looks for shards that need a job. It
+	// also looks when this process has landed changes, at most once in dueRest, and every endedEvery for a while after a job ended although
+	// there were further changes.
 	deliverPoll = 20 * time.Millisecond
 	dueEvery    = time.Second
+	dueRest     = 50 * time.Millisecond
+	endedEvery  = 100 * time.Millisecond
 	// idleEvery is how often a worker looks for consumers while there are none, and how often River looks for jobs of capture
 	// without a notification.
 	idleEvery = 3 * time.Second
@@ -78,11 +82,14 @@ type deliverChangesWorker struct {
 	capture   *Capture
 	logger    *slog.Logger
 	listeners telemetry.Listeners
+	landed    *bell
+	ended     func() // is called when a turn ends although there are further changes
 }
 
 func newDeliverChangesWorker(a *assembly) river.Worker[jobs.DeliverChangesArgs] {
 	return &deliverChangesWorker{
 		db: a.config.DB, clock: a.config.Clock, capture: a.config.Capture, logger: a.config.Logger, listeners: a.config.Listeners,
+		landed: a.landed, ended: a.ended,
 	}
 }
 
@@ -131,14 +138,18 @@ func (w *deliverChangesWorker) turn(ctx context.Context, config consumer.Config)
 			return nil // Another process has taken over the shard, or the consumer is paused.
 		case err != nil:
 			return err
-		case result.Err != nil, result.More:
+		case result.Err != nil:
 			return nil //nolint:nilerr // The listeners were told why the sink did not take changes, and it is tried again later.
 		}
 		now := w.clock.Now()
 		if result.Delivered+result.Letters > 0 {
 			last = now
 		}
-		if now.Sub(last) >= deliverIdle || now.Sub(began) >= deliverTurn {
+		switch {
+		case result.More, now.Sub(began) >= deliverTurn:
+			w.ended()
+			return nil
+		case now.Sub(last) >= deliverIdle:
 			return nil
 		}
 		if err := w.wait(ctx, config); err != nil {
@@ -150,10 +161,18 @@ func (w *deliverChangesWorker) turn(ctx context.Context, config consumer.Config)
 // wait waits until the shard may have changes. It does not take the shard's lease while there are none.
 func (w *deliverChangesWorker) wait(ctx context.Context, config consumer.Config) error {
 	until := w.clock.Now().Add(time.Second)
+	landed := w.landed.next()
 	for {
-		if err := w.clock.Sleep(ctx, deliverPoll); err != nil {
-			return err
+		poll := time.NewTimer(deliverPoll)
+		select {
+		case <-ctx.Done():
+			poll.Stop()
+			return context.Cause(ctx)
+		case <-landed:
+			poll.Stop()
+		case <-poll.C:
 		}
+		landed = w.landed.next()
 		if !w.clock.Now().Before(until) {
 			return nil
 		}
@@ -184,26 +203,51 @@ func (broken) Close() error                                                     
 func (r *reconciler) deliver(ctx context.Context, capture *Capture) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var beaten time.Time
+	var beaten, ended time.Time
+	landed, consumers := r.landed.next(), false
 	for {
+		idle := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+		case <-r.ended:
+			ended = r.clock.Now()
+		case <-landed:
+			idle = true
 		}
-		consumers, err := r.due(ctx, capture)
-		if now := r.clock.Now(); err == nil && consumers && (now.Sub(beaten) >= beatEvery || now.Before(beaten)) {
+		landed = r.landed.next()
+		var err error
+		consumers, err = r.due(ctx, capture, idle)
+		now := r.clock.Now()
+		if err == nil && consumers && (now.Sub(beaten) >= beatEvery || now.Before(beaten)) {
 			beaten = now
 			err = r.beat(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			r.logger.WarnContext(ctx, "changes will be delivered later", slog.String("error", err.Error()))
 		}
-		if consumers || err != nil {
+		switch {
+		case idle:
+			_ = r.clock.Sleep(ctx, dueRest) // It only fails if ctx is done.
+		case now.Sub(ended) < dueEvery && !now.Before(ended):
+			timer.Reset(endedEvery)
+		case consumers, err != nil:
 			timer.Reset(dueEvery)
-		} else {
+		default:
 			timer.Reset(idleEvery)
 		}
+		if !consumers {
+			landed = nil // Until there are some.
+		}
+	}
+}
+
+// endedEarly makes deliver look soon for shards whose job has ended although there were further changes.
+func (r *reconciler) endedEarly() {
+	select {
+	case r.ended <- struct{}{}:
+	default:
 	}
 }
 
@@ -220,14 +264,15 @@ func (r *reconciler) beat(ctx context.Context) error {
 	})
 }
 
-// due inserts jobs for shards that have changes, and reports whether there are consumers.
-func (r *reconciler) due(ctx context.Context, capture *Capture) (consumers bool, err error) {
+// due inserts jobs for shards that have changes, and reports whether there are consumers. If idle, it leaves out shards that have moved a
+// moment ago: they still have a job, which a further insert would only write to.
+func (r *reconciler) due(ctx context.Context, capture *Capture, idle bool) (consumers bool, err error) {
 	var params []river.InsertManyParams
 	err = r.db.Read(ctx, func(on postgres.DBTX) error {
 		if params, err = snapshots(ctx, on); err != nil {
 			return err
 		}
-		shards, err := db.New(on).ShardDue(ctx)
+		shards, err := db.New(on).ShardDue(ctx, deliverIdle)
 		if err != nil {
 			return fmt.Errorf("look for shards that are due: %w", err)
 		}
@@ -241,7 +286,7 @@ func (r *reconciler) due(ctx context.Context, capture *Capture) (consumers bool,
 				}
 				heads[s.Stream] = head
 			}
-			if head > s.Position || s.Replay {
+			if head > s.Position && (!idle || s.IsIdle) || s.Replay {
 				params = append(params, river.InsertManyParams{Args: jobs.DeliverChangesArgs{Consumer: s.Consumer, Shard: int(s.Shard)}})
 			}
 		}

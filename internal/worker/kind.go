@@ -120,6 +120,8 @@ type assembly struct {
 	planner  *schedule.Planner
 	jobTable string // quoted, with its schema
 	done     func() // makes the reconciler look at once
+	landed   *bell  // rings when this process has landed changes
+	ended    func() // makes the reconciler look for shards that need a job
 }
 
 // queues returns how many jobs of each queue a process works at a time.

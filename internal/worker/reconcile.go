@@ -68,7 +68,10 @@ type reconciler struct {
 	wake    chan struct{}     // of capacity 1
 	// notified has capacity 1. It holds a value if a notification has arrived and was not forwarded yet.
 	notified chan struct{}
-	self     presence.Worker
+	// landed rings when this process has landed changes. ended, of capacity 1, holds a value if a job of capture has ended too early.
+	landed bell
+	ended  chan struct{}
+	self   presence.Worker
 	server   *clock.Clock    // Postgres's
 	source   postgres.Source // where events are read: db, a follower, or several
 	governor *pace.Governor  // nil if the pace never changes

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -38,11 +39,22 @@ type ownedStream struct {
 	done chan struct{}
 }
 
+// landing rings a bell when changes have landed.
+type landing struct{ bell *bell }
+
+// Listen rings.
+func (l landing) Listen(ctx context.Context, one telemetry.Signal) context.Context {
+	if land, is := one.(signal.Land); is && land.Err == nil {
+		l.bell.ring()
+	}
+	return ctx
+}
+
 // own owns all streams, or waits to own them, until ctx is done.
 func (r *reconciler) own(ctx context.Context, capture *Capture) {
 	s := &streams{
 		db: r.db, capture: capture, clock: r.clock, logger: r.logger, process: r.self.Name, owned: map[stream.Place]ownedStream{},
-		listeners: r.listeners,
+		listeners: append(slices.Clone(r.listeners), landing{&r.landed}),
 	}
 	defer func() {
 		for place := range s.owned {

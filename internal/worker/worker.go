@@ -34,7 +34,7 @@ const (
 	// small application, and a small part of the half minute that platforms grant.
 	softStop = 2 * time.Second
 	// fetchCooldown is the least time between two fetches from the queue.
-	fetchCooldown = 10 * time.Millisecond
+	fetchCooldown = time.Millisecond
 	// controlWorkers is how many control jobs a process works at a time. A verification may occupy one for a long time.
 	controlWorkers = 2
 )
@@ -137,7 +137,7 @@ func NewWorker(config Config) (*Worker, error) {
 		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, planner: planner, logger: config.Logger, outage: outage,
 		silence: config.Silence, listeners: config.Listeners, installation: config.Installation,
 		server: server, source: config.Source, governor: config.Governor,
-		wake: make(chan struct{}, 1), notified: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), notified: make(chan struct{}, 1), ended: make(chan struct{}, 1),
 		self: presence.Worker{
 			Name: config.Name, Version: config.Version, Workers: config.Workers, Pace: config.Pace,
 			MaxEntities: config.MaxEntities, DailyHour: config.DailyHour, Lookback: config.Lookback,
@@ -146,7 +146,9 @@ func NewWorker(config Config) (*Worker, error) {
 	}
 	jobTable := pgx.Identifier{config.Installation.RiverSchema, "river_job"}.Sanitize()
 	workers := river.NewWorkers()
-	assembled := &assembly{config: config, planner: planner, jobTable: jobTable, done: reconcile.poke}
+	assembled := &assembly{
+		config: config, planner: planner, jobTable: jobTable, done: reconcile.poke, landed: &reconcile.landed, ended: reconcile.endedEarly,
+	}
 	for _, kind := range Kinds() {
 		kind.register(workers, assembled)
 	}

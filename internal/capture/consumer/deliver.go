@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,7 +66,7 @@ type Config struct {
 
 	Consumer Consumer
 	Shard    int
-	Batch    int           // changes at a time, at most; DefaultBatch if 0
+	Batch    int           // changes at a time, at most; what Sink takes at best if 0, or else DefaultBatch
 	Turn     time.Duration // after which Run returns even if there is more; DefaultTurn if 0
 	// Once reports that Sink is in the log's own database, and is a TxSink.
 	Once bool
@@ -95,6 +96,8 @@ type deliverer struct {
 	failures int
 	result   Result
 	accepted map[string]int // schema version by table
+	letters  bool           // whether the consumer has any
+	ahead    *ahead         // the next batch; nil if it is not read yet
 }
 
 // Run takes a shard and delivers until it has caught up, its turn is over, ctx is done, or the sink does not accept a batch. Errors of
@@ -103,9 +106,10 @@ func Run(ctx context.Context, config Config) (Result, error) {
 	if config.Clock == nil {
 		config.Clock = pace.SystemClock{}
 	}
-	if config.Batch == 0 {
-		config.Batch = DefaultBatch
+	if sized, is := config.Sink.(sink.Sized); is && config.Batch == 0 {
+		config.Batch = sized.Batch()
 	}
+	config.Batch = cmp.Or(config.Batch, DefaultBatch)
 	if config.Turn == 0 {
 		config.Turn = DefaultTurn
 	}
@@ -113,6 +117,7 @@ func Run(ctx context.Context, config Config) (Result, error) {
 	if err := d.take(ctx); err != nil {
 		return Result{}, err
 	}
+	defer d.drop()
 	began := config.Clock.Now()
 	for {
 		if err := ctx.Err(); err != nil {
@@ -196,19 +201,15 @@ func (d *deliverer) step(ctx context.Context) (more bool, err error) {
 	if err != nil || replayed {
 		return replayed, err
 	}
-	var changes []change.Change
-	var upTo int64
-	err = d.DB.Read(ctx, func(on postgres.DBTX) error {
-		changes, upTo, err = d.Log.Read(ctx, on, Query{
-			Stream: d.Consumer.Stream, After: d.position, Shard: d.Shard, Shards: d.Consumer.Shards, Limit: d.limit(), Consumer: d.Consumer.Name,
-		})
-		return err
-	})
+	changes, upTo, err := d.next(ctx)
 	if err != nil {
-		return false, fmt.Errorf("read the log for %s: %w", d.Consumer.Name, err)
+		return false, err
 	}
 	if len(changes) == 0 && upTo <= d.position {
 		return false, nil
+	}
+	if len(changes) == d.limit() { // There may be as many more.
+		d.look(ctx, upTo)
 	}
 	if changes, upTo, err = d.judge(ctx, changes, upTo); err != nil {
 		return false, err
@@ -238,19 +239,11 @@ func (d *deliverer) told(ctx context.Context, changes int, deliver func(ctx cont
 // plan returns the changes of a batch to deliver, in the form in which they are sent, and the changes that become letters without being
 // delivered.
 func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change.Change) (sent, raw []change.Change, letters []letter, err error) {
-	parked := map[string]bool{}
-	hashes := make([][]byte, len(changes))
-	for i, c := range changes {
-		hashes[i] = change.Hash(c)
-	}
-	found, err := db.New(on).LetterParked(ctx, db.LetterParkedParams{Consumer: d.Consumer.Name, KeyHashes: hashes})
+	parked, err := d.parked(ctx, on, changes)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("look for parked keys: %w", err)
+		return nil, nil, nil, err
 	}
-	for _, key := range found {
-		parked[string(key)] = true
-	}
-	for i, c := range changes {
+	for _, c := range changes {
 		if c.Op == change.Sweep {
 			if d.sweeps() && d.Filter.Takes(c.Schema, c.Table) {
 				sent, raw = append(sent, c), append(raw, c)
@@ -260,16 +253,37 @@ func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change
 		shaped, passes, err := d.Filter.Apply(c)
 		switch {
 		case err == nil && !passes:
-		case parked[string(hashes[i])]:
+		case len(parked) > 0 && parked[sink.Key(c)]:
 			letters = append(letters, letter{change: c, state: Waiting, reason: "it waits behind an earlier change of its key"})
 		case err != nil:
-			parked[string(hashes[i])] = true
+			parked[sink.Key(c)] = true
 			letters = append(letters, letter{change: c, state: Refused, reason: err.Error()})
 		default:
 			sent, raw = append(sent, shaped), append(raw, c)
 		}
 	}
 	return sent, raw, letters, nil
+}
+
+// parked returns the keys of changes that wait behind a letter.
+func (d *deliverer) parked(ctx context.Context, on postgres.DBTX, changes []change.Change) (map[string]bool, error) {
+	parked := map[string]bool{}
+	if !d.letters { // Only this turn writes letters of the shard.
+		return parked, nil
+	}
+	hashes, keys := make([][]byte, len(changes)), map[string]string{}
+	for i, c := range changes {
+		hashes[i] = change.Hash(c)
+		keys[string(hashes[i])] = sink.Key(c)
+	}
+	found, err := db.New(on).LetterParked(ctx, db.LetterParkedParams{Consumer: d.Consumer.Name, KeyHashes: hashes})
+	if err != nil {
+		return nil, fmt.Errorf("look for parked keys: %w", err)
+	}
+	for _, hash := range found {
+		parked[keys[string(hash)]] = true
+	}
+	return parked, nil
 }
 
 // sweeps reports whether the sink can find rows that a snapshot no longer found.
@@ -368,10 +382,12 @@ func (d *deliverer) hold(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// move moves the position and writes letters, in a transaction that begins with the fence.
+// move moves the position and writes letters, in a transaction that begins with the fence. The commit does not wait for the disk if a crash
+// of Postgres could only repeat deliveries: there are no letters, and the rows are in another system.
 func (d *deliverer) move(ctx context.Context, tx pgx.Tx, upTo int64, taken int, letters []letter) error {
 	err := lease.Fenced(db.New(tx).ShardMove(ctx, db.ShardMoveParams{
 		Position: upTo, Delivered: int64(taken), Consumer: d.Consumer.Name, Shard: d.shard(), Fence: d.lease.Term.ID,
+		Lazy: len(letters) == 0 && !d.Once,
 	}))
 	if err != nil {
 		return fmt.Errorf("move %s to %d: %w", d.Consumer.Name, upTo, err)
@@ -380,6 +396,7 @@ func (d *deliverer) move(ctx context.Context, tx pgx.Tx, upTo int64, taken int, 
 		return err
 	}
 	d.position, d.failures = upTo, 0
+	d.letters = d.letters || len(letters) > 0
 	d.result.Delivered += taken
 	d.result.Letters += len(letters)
 	return nil

@@ -112,6 +112,10 @@ func (d *deliverer) witness(ctx context.Context, suspect change.Change) (witness
 func (d *deliverer) replay(ctx context.Context) (any bool, err error) { //nolint:predeclared // The result is named any.
 	var rows []db.LetterReplayRow
 	err = d.DB.Read(ctx, func(on postgres.DBTX) error {
+		pending, err := db.New(on).LetterPending(ctx, db.LetterPendingParams{Consumer: d.Consumer.Name, Shard: d.shard()})
+		if d.letters = pending.Any; err != nil || !pending.Replay {
+			return err
+		}
 		rows, err = db.New(on).LetterReplay(ctx, db.LetterReplayParams{
 			Consumer: d.Consumer.Name, Shard: d.shard(), MaxRows: int32(d.limit()), //nolint:gosec // A batch.
 		})

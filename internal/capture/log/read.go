@@ -2,7 +2,6 @@ package log
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -122,17 +121,10 @@ func over(ctx context.Context, on postgres.DBTX, id int32, after, head int64) (i
 }
 
 func scan(rows pgx.Rows) (c change.Change, err error) {
-	var key, before, after *string
+	var key, before, after []byte
 	err = rows.Scan(&c.Position, &c.Op, &c.Schema, &c.Table, &key, &before, &after, &c.Unchanged, &c.KeyChanged, &c.Snapshot,
 		&c.XID, &c.LSN, &c.Ordinal, &c.CommittedAt, &c.SchemaVersion, &c.LookedUp)
-	c.Key, c.Old, c.New = document(key), document(before), document(after)
+	c.Key, c.Old, c.New = key, before, after
 	c.CommittedAt = c.CommittedAt.UTC()
 	return c, err
-}
-
-func document(text *string) json.RawMessage {
-	if text == nil {
-		return nil
-	}
-	return json.RawMessage(*text)
 }

@@ -33,6 +33,14 @@ type Sweeper interface {
 	Sweeps() bool
 }
 
+// Sized is a sink that is fastest with batches of another size than usual. Larger batches take longer until their first change arrives, and
+// more memory.
+type Sized interface {
+	Sink
+	// Batch returns how many changes a batch should have at most; 0 means as usual. A sink that wraps another returns what that one does.
+	Batch() int
+}
+
 // SweptUpTo returns the position in a [change.Sweep]: rows whose last change is at or before it no longer exist.
 func SweptUpTo(c change.Change) (int64, error) {
 	var before struct {

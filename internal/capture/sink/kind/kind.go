@@ -196,6 +196,14 @@ func (o *Opened) Sweeps() bool {
 	return is && sweeper.Sweeps()
 }
 
+// Batch returns the size of the sink's batches; 0 if it has no wish.
+func (o *Opened) Batch() int {
+	if sized, is := o.Sink.(sink.Sized); is {
+		return sized.Batch()
+	}
+	return 0
+}
+
 // DeliverTx delivers in a transaction of the log's database. Once must be true.
 func (o *Opened) DeliverTx(ctx context.Context, tx pgx.Tx, changes []change.Change) ([]sink.Refusal, error) {
 	target, ok := o.Sink.(*postgres.Postgres)

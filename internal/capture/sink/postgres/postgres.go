@@ -27,6 +27,9 @@ const (
 	TombstoneTable = "_daymill_tombstone"
 )
 
+// batch is how many changes a transaction writes at most.
+const batch = 2_000
+
 // DefaultTombstones is how long the tombstone of a deleted row is kept.
 const DefaultTombstones = 24 * time.Hour
 
@@ -66,6 +69,9 @@ func New(config Config) *Postgres {
 
 // Sweeps returns true: a sweep deletes the rows that a snapshot did not find.
 func (*Postgres) Sweeps() bool { return true }
+
+// Batch returns a size at which a transaction's fixed costs are a small part.
+func (*Postgres) Batch() int { return batch }
 
 // Close does nothing, because the database belongs to the caller.
 func (*Postgres) Close() error { return nil }

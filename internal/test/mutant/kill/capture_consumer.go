@@ -85,7 +85,7 @@ func filtering() []broken {
 		edit("Capture/Filter/Key", filterPkg, "^TestFilter_Shape$", filterGo, "", "if _, is := key[name]; is {", `if _, is := key[name]; is && name == "" {`),
 		edit("Capture/Filter/Unchanged", filterPkg, "^TestFilter_Shape$", filterGo, "", "if sent(name) {", `if sent(name) || name != "" {`),
 		edit("Capture/Filter/Condition", filterPkg, "^TestFilter_Apply$", filterGo, "", "if is, _ := result.(bool); !is {", "if is, _ := result.(bool); !is && f.shapes {"),
-		edit("Capture/Filter/ConditionFails", consumerPkg, "^TestRun_Filter$", deliverGo, "", "parked[string(hashes[i])] = true\n			letters = append(letters, letter{change: c, state: Refused, reason: err.Error()})", "continue"),
+		edit("Capture/Filter/ConditionFails", consumerPkg, "^TestRun_Filter$", deliverGo, "", "parked[sink.Key(c)] = true\n			letters = append(letters, letter{change: c, state: Refused, reason: err.Error()})", "continue"),
 		edit("Capture/Filter/Sweep", consumerPkg, "^TestRun_Filter$", deliverGo, "", "d.sweeps() && d.Filter.Takes(c.Schema, c.Table)", "d.sweeps()"),
 		edit("Capture/Filter/Loops", filterPkg, "^TestNew_Hostile$", filterGo, "", `if loops.found != "" {`, `if loops.found == "." {`),
 	}
