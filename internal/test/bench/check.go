@@ -132,6 +132,17 @@ func keep(out io.Writer, o options, results Results) error {
 	return fmt.Errorf("%w:\n%s", errWorse, strings.Join(worse, "\n"))
 }
 
+func readResults(path string) (results Results, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return results, err
+	}
+	if err := json.Unmarshal(text, &results); err != nil {
+		return results, fmt.Errorf("read %s: %w", path, err)
+	}
+	return results, nil
+}
+
 func writeJSON(path string, what any) error {
 	text, err := json.MarshalIndent(what, "", "  ")
 	if err != nil {

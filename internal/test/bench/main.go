@@ -5,7 +5,7 @@
 //	make bench-large    the same with the days of ten million events
 //	make bench-docs     bench, and writes docs/benchmarks.md and its plots
 //	make bench-check    bench, and fails if a ratio is worse than the committed one by more than its margin
-//	make bench-capture  capture instead of the rollup, against pg_recvlogical, a subscription, and COPY
+//	make bench-capture  capture instead of the rollup, against pg_recvlogical, a subscription, and COPY; bench-capture-docs writes its page
 //
 // Daymill is the real binary in separate processes. A missed target is not a failure, but metrics that are not exact are.
 package main
@@ -45,6 +45,7 @@ type options struct {
 
 	loadRate    int // requests per second
 	loadClients int
+	workerCPUs  string // that Daymill's processes run on; all if empty
 	large10     bool
 
 	other    bool // the second cluster
@@ -56,7 +57,7 @@ type options struct {
 
 	sustainFrom, sustainMost int // changes per second of the first step, and at most
 
-	json, markdown, check, write string
+	json, markdown, check, write, from string
 }
 
 func main() {
@@ -79,6 +80,7 @@ func main() {
 	flag.IntVar(&o.viewDependants, "view-dependants", 100_000, "orders of the customer whose name changes")
 	flag.IntVar(&o.loadRate, "load-rate", 500, "requests per second of the application beside a rollup")
 	flag.IntVar(&o.loadClients, "load-clients", 4, "connections of that application")
+	flag.StringVar(&o.workerCPUs, "worker-cpus", "", "the processors that Daymill's processes run on, as taskset takes them: run the rest with taskset on others")
 	flag.BoolVar(&o.capture, "capture", false, "the scenarios of capture instead of those of the rollup")
 	flag.IntVar(&o.changes, "changes", 500_000, "changes of rows in each turn of capture; a fifth of them in transactions of one row")
 	flag.IntVar(&o.seconds, "seconds", 20, "how long the application runs whose changes are timed")
@@ -88,6 +90,7 @@ func main() {
 	flag.IntVar(&o.sustainMost, "sustain-most", 100_000, "changes per second at which they stop growing")
 	flag.BoolVar(&o.large10, "large", false, "with days of ten million events: takes a quarter of an hour more")
 	flag.StringVar(&o.json, "json", "", "a file to write the results to")
+	flag.StringVar(&o.from, "from", "", "a file that -json wrote, whose results are printed and written instead of new ones")
 	flag.StringVar(&o.markdown, "markdown", "", "a document between whose markers the results are written")
 	flag.StringVar(&o.check, "check", "", "a file of ratios to compare with")
 	flag.StringVar(&o.write, "write-ratios", "", "a file to write the ratios to, to be compared with later")
@@ -103,6 +106,14 @@ func main() {
 }
 
 func benchmark(ctx context.Context, o options, out io.Writer) (err error) {
+	if o.from != "" {
+		results, err := readResults(o.from)
+		if err != nil {
+			return err
+		}
+		printTargets(out, results)
+		return keep(out, o, results)
+	}
 	chosen, err := choose(o.run, o.capture)
 	if err != nil {
 		return err

@@ -35,7 +35,11 @@ func (b *bench) daymill(ctx context.Context, url string, arguments ...string) (p
 }
 
 func (b *bench) command(ctx context.Context, url string, arguments ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, b.binary, arguments...)
+	program := b.binary
+	if b.workerCPUs != "" {
+		program, arguments = "taskset", append([]string{"--cpu-list", b.workerCPUs, b.binary}, arguments...)
+	}
+	cmd := exec.CommandContext(ctx, program, arguments...)
 	for _, variable := range os.Environ() {
 		if !strings.HasPrefix(variable, "DAYMILL_") && !strings.HasPrefix(variable, "PG") &&
 			!strings.HasPrefix(variable, "DATABASE_URL=") && !strings.HasPrefix(variable, "DYNO=") {

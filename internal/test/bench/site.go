@@ -71,7 +71,7 @@ func (s *site) apply(ctx context.Context, file string) error {
 	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
 		return err
 	}
-	_, err := s.bench.daymill(ctx, s.url, "apply", "-f", path)
+	_, err := s.bench.daymill(ctx, s.url, "apply", "-f", path, "--remove")
 	return err
 }
 
