@@ -100,7 +100,7 @@ func TestAPIManyJobs(t *testing.T) {
 
 	c, err := client.NewClientWithResponses(a.URL, client.WithToken("token"))
 	require.NoError(t, err)
-	deleted, err := c.DeleteJobsWithResponse(t.Context(), client.JobSelection{All: new(true)})
+	deleted, err := c.DeleteJobsWithResponse(t.Context(), nil, client.JobSelection{All: new(true)})
 	require.NoError(t, err)
 	require.NotNil(t, deleted.JSON200, string(deleted.Body))
 	require.Equal(t, 4, deleted.JSON200.Jobs)

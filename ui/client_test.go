@@ -26,7 +26,7 @@ func TestClient(t *testing.T) {
 	require.NoError(t, err)
 	require.NotNil(t, started.JSON201, string(started.Body))
 	require.Equal(t, "2026-02-03", started.JSON201.LastDate.String())
-	paused, err := c.PauseBackfillWithResponse(ctx, started.JSON201.Id, client.PauseBackfillJSONRequestBody{})
+	paused, err := c.PauseBackfillWithResponse(ctx, started.JSON201.Id, nil, client.PauseBackfillJSONRequestBody{})
 	require.NoError(t, err)
 	require.EqualValues(t, "paused", paused.JSON200.State)
 	refused, err := c.StartBackfillWithResponse(ctx, nil, client.BackfillRequest{From: day(3), To: day(1)})

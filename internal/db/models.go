@@ -462,6 +462,17 @@ type DaymillAudit struct {
 	Detail []byte
 }
 
+type DaymillCall struct {
+	Actor     string
+	Key       string
+	Request   []byte
+	BeganAt   time.Time
+	Status    int32
+	MediaType string
+	Location  string
+	Body      string
+}
+
 type DaymillJob struct {
 	ID          int64
 	Kind        string

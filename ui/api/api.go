@@ -166,7 +166,7 @@ func (s *API) api(routes []apiRoute) http.Handler {
 		case !door.MayChange(who, r):
 			err = apiError{http.StatusForbidden, "A viewer may not change anything. Use the token, or log in as admin."}
 		default:
-			err = routes[at].handle(w, r.WithContext(door.WithIdentity(ctx, who)))
+			err = s.once(w, r.WithContext(door.WithIdentity(ctx, who)), routes[at])
 		}
 		if err != nil {
 			s.failAPI(w, r, err)

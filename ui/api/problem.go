@@ -46,6 +46,16 @@ func (s *API) failAPI(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
+var errTooLarge = apiError{http.StatusRequestEntityTooLarge, "The request is too large: the limit is 64 KiB."}
+
+// unreadable returns the error of a request whose body could not be read.
+func unreadable(err error) error {
+	if large := new(http.MaxBytesError); errors.As(err, &large) {
+		return errTooLarge
+	}
+	return apiError{http.StatusBadRequest, "The request ended early."}
+}
+
 // decode reads a request's JSON into a struct and rejects unknown fields.
 func decode(r *http.Request, into any) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
@@ -64,7 +74,7 @@ func decode(r *http.Request, into any) error {
 	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &large):
-		return apiError{http.StatusRequestEntityTooLarge, "The request is too large: the limit is 64 KiB."}
+		return errTooLarge
 	case errors.As(err, &kind) && kind.Field != "":
 		return apiError{http.StatusBadRequest, "The field " + format.Shortened(kind.Field, 60) + " has the wrong type: see /api/openapi.json."}
 	case strings.HasPrefix(err.Error(), "json: unknown field"):

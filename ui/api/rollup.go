@@ -133,7 +133,7 @@ func (s *API) apiStartBackfill(w http.ResponseWriter, r *http.Request) error {
 	if request.Erase && !door.Who(ctx).Role.MayErase() {
 		return errMayNotErase
 	}
-	request.Key = r.Header.Get("Idempotency-Key")
+	request.Key = r.Header.Get(keyHeader)
 	plan, err := request.Plan(today)
 	if err != nil {
 		return unprocessable(err)

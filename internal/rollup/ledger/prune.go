@@ -21,6 +21,9 @@ const DefaultRetention = 400 * 24 * time.Hour
 // and each only says that a transaction had late events.
 const watchRetention = 7 * 24 * time.Hour
 
+// callRetention is how long calls of the API are kept that came with a key.
+const callRetention = 24 * time.Hour
+
 // pruneRows is how many rows one statement deletes.
 const pruneRows = 1_000
 
@@ -48,6 +51,9 @@ func Prune(ctx context.Context, conn *postgres.DB, before time.Time, pacer *pace
 		},
 		func(queries *db.Queries) (int64, error) {
 			return queries.PruneAudit(ctx, db.PruneAuditParams{Before: before, MaxRows: pruneRows})
+		},
+		func(queries *db.Queries) (int64, error) {
+			return queries.PruneCalls(ctx, db.PruneCallsParams{Keep: callRetention, MaxRows: pruneRows})
 		},
 	}
 	var total int64

@@ -98,7 +98,9 @@ func TestPrune(t *testing.T) {
 			(3, 'backfill', '{}', 'completed', 'q', 1, 1, 6, '`+old+`', '`+old+`', '`+old+`', NULL),
 			(4, 'backfill', '{}', 'retryable', 'q', 1, 1, 6, '`+old+`', '`+old+`', NULL, NULL)`)
 		b.db.Do(t, "INSERT INTO daymill.audit (at, via, action) VALUES ('"+old+"', 'web', 'old'), ('"+young+"', 'web', 'young')")
-		require.EqualValues(t, 2, b.prune(t))
+		b.db.Do(t, `INSERT INTO daymill.calls (actor, key, request, began_at) VALUES ('a', 'old', '', now() - interval '25 hours'), ('a', 'young', '', now() - interval '23 hours')`)
+		require.EqualValues(t, 3, b.prune(t))
+		require.Equal(t, []string{"young"}, pgtest.Column[string](t, b.db, "SELECT key FROM daymill.calls"))
 		require.Equal(t, []string{"2", "3", "4"}, pgtest.Column[string](t, b.db, "SELECT id::text FROM daymill.jobs ORDER BY id"))
 		require.Equal(t, []string{"young"}, pgtest.Column[string](t, b.db, "SELECT action FROM daymill.audit"))
 		require.Zero(t, b.prune(t))
@@ -113,7 +115,7 @@ func TestPrune(t *testing.T) {
 		b.db.Do(t, `INSERT INTO analytics.rollup_requests (metric_date, resolved_at, resolution)
 			SELECT '2024-01-01', '`+old+`'::timestamptz - i * interval '1 second', 'satisfied' FROM generate_series(1, 2500) AS i`)
 		require.EqualValues(t, 2500, b.prune(t))
-		require.Equal(t, 9, clock.pauses, "one after each statement: three for requests, one each for those of triggers, runs, verifications, backfills, jobs and the audit")
+		require.Equal(t, 10, clock.pauses, "one after each statement: three for requests, one each for those of triggers, runs, verifications, backfills, jobs, the audit and calls")
 		require.Equal(t, []string{"0"}, pgtest.Column[string](t, b.db, "SELECT count(*)::text FROM analytics.rollup_requests"))
 	})
 

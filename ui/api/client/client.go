@@ -2032,6 +2032,9 @@ type Views struct {
 	Views []View `json:"views"`
 }
 
+// IdempotencyKey defines model for IdempotencyKey.
+type IdempotencyKey = string
+
 // BadRequest defines model for BadRequest.
 type BadRequest = Problem
 
@@ -2046,6 +2049,9 @@ type NotFound = Problem
 
 // Off defines model for Off.
 type Off = Problem
+
+// Repeated defines model for Repeated.
+type Repeated = Problem
 
 // Throttled defines model for Throttled.
 type Throttled = Problem
@@ -2068,8 +2074,20 @@ type WrongType = Problem
 // RequestBaseJSONBody defines parameters for RequestBase.
 type RequestBaseJSONBody = map[string]interface{}
 
+// RequestBaseParams defines parameters for RequestBase.
+type RequestBaseParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // RequestProofJSONBody defines parameters for RequestProof.
 type RequestProofJSONBody = map[string]interface{}
+
+// RequestProofParams defines parameters for RequestProof.
+type RequestProofParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
 
 // ListBackfillsParams defines parameters for ListBackfills.
 type ListBackfillsParams struct {
@@ -2089,11 +2107,29 @@ type StartBackfillParams struct {
 // CancelBackfillJSONBody defines parameters for CancelBackfill.
 type CancelBackfillJSONBody = map[string]interface{}
 
+// CancelBackfillParams defines parameters for CancelBackfill.
+type CancelBackfillParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // PauseBackfillJSONBody defines parameters for PauseBackfill.
 type PauseBackfillJSONBody = map[string]interface{}
 
+// PauseBackfillParams defines parameters for PauseBackfill.
+type PauseBackfillParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ResumeBackfillJSONBody defines parameters for ResumeBackfill.
 type ResumeBackfillJSONBody = map[string]interface{}
+
+// ResumeBackfillParams defines parameters for ResumeBackfill.
+type ResumeBackfillParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
 
 // ListChangesParams defines parameters for ListChanges.
 type ListChangesParams struct {
@@ -2154,6 +2190,12 @@ type PutConsumerJSONBody_From struct {
 // PutConsumerJSONBodyKind defines parameters for PutConsumer.
 type PutConsumerJSONBodyKind string
 
+// AcknowledgeChangesParams defines parameters for AcknowledgeChanges.
+type AcknowledgeChangesParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListDeadLettersParams defines parameters for ListDeadLetters.
 type ListDeadLettersParams struct {
 	// State Only those in this state: refused by the consumer, or waiting behind one of the same key.
@@ -2172,14 +2214,38 @@ type ListDeadLettersParams struct {
 // ListDeadLettersParamsState defines parameters for ListDeadLetters.
 type ListDeadLettersParamsState string
 
+// DiscardDeadLettersParams defines parameters for DiscardDeadLetters.
+type DiscardDeadLettersParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ReplayDeadLettersParams defines parameters for ReplayDeadLetters.
+type ReplayDeadLettersParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // PauseConsumerJSONBody defines parameters for PauseConsumer.
 type PauseConsumerJSONBody struct {
 	// Because The reason, for people.
 	Because *string `json:"because,omitempty"`
 }
 
+// PauseConsumerParams defines parameters for PauseConsumer.
+type PauseConsumerParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ResumeConsumerJSONBody defines parameters for ResumeConsumer.
 type ResumeConsumerJSONBody = map[string]interface{}
+
+// ResumeConsumerParams defines parameters for ResumeConsumer.
+type ResumeConsumerParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
 
 // RewindConsumerJSONBody defines parameters for RewindConsumer.
 type RewindConsumerJSONBody struct {
@@ -2187,10 +2253,22 @@ type RewindConsumerJSONBody struct {
 	To int `json:"to"`
 }
 
+// RewindConsumerParams defines parameters for RewindConsumer.
+type RewindConsumerParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // SnapshotConsumerJSONBody defines parameters for SnapshotConsumer.
 type SnapshotConsumerJSONBody struct {
 	// Tables Such as public.orders; all that the consumer receives if empty.
 	Tables *[]string `json:"tables,omitempty"`
+}
+
+// SnapshotConsumerParams defines parameters for SnapshotConsumer.
+type SnapshotConsumerParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // ListDatesParams defines parameters for ListDates.
@@ -2271,26 +2349,92 @@ type ListJobsParams struct {
 // ListJobsParamsState defines parameters for ListJobs.
 type ListJobsParamsState string
 
+// CancelJobsParams defines parameters for CancelJobs.
+type CancelJobsParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// DeleteJobsParams defines parameters for DeleteJobs.
+type DeleteJobsParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RetryJobsParams defines parameters for RetryJobs.
+type RetryJobsParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // CancelJobJSONBody defines parameters for CancelJob.
 type CancelJobJSONBody = map[string]interface{}
+
+// CancelJobParams defines parameters for CancelJob.
+type CancelJobParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
 
 // RetryJobJSONBody defines parameters for RetryJob.
 type RetryJobJSONBody = map[string]interface{}
 
+// RetryJobParams defines parameters for RetryJob.
+type RetryJobParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // PauseQueueJSONBody defines parameters for PauseQueue.
 type PauseQueueJSONBody = map[string]interface{}
+
+// PauseQueueParams defines parameters for PauseQueue.
+type PauseQueueParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
 
 // ResumeQueueJSONBody defines parameters for ResumeQueue.
 type ResumeQueueJSONBody = map[string]interface{}
 
+// ResumeQueueParams defines parameters for ResumeQueue.
+type ResumeQueueParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RequestRollupsParams defines parameters for RequestRollups.
+type RequestRollupsParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // PauseScheduleJSONBody defines parameters for PauseSchedule.
 type PauseScheduleJSONBody = map[string]interface{}
+
+// PauseScheduleParams defines parameters for PauseSchedule.
+type PauseScheduleParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
 
 // ResumeScheduleJSONBody defines parameters for ResumeSchedule.
 type ResumeScheduleJSONBody = map[string]interface{}
 
+// ResumeScheduleParams defines parameters for ResumeSchedule.
+type ResumeScheduleParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // RunScheduleJSONBody defines parameters for RunSchedule.
 type RunScheduleJSONBody = map[string]interface{}
+
+// RunScheduleParams defines parameters for RunSchedule.
+type RunScheduleParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
 
 // ListSnapshotsParams defines parameters for ListSnapshots.
 type ListSnapshotsParams struct {
@@ -2304,6 +2448,12 @@ type ListSnapshotsParams struct {
 // ChangeSnapshotJSONBody defines parameters for ChangeSnapshot.
 type ChangeSnapshotJSONBody struct {
 	Action ChangeSnapshotJSONBodyAction `json:"action"`
+}
+
+// ChangeSnapshotParams defines parameters for ChangeSnapshot.
+type ChangeSnapshotParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // ChangeSnapshotJSONBodyAction defines parameters for ChangeSnapshot.
@@ -2360,11 +2510,59 @@ type ListVerificationsParams struct {
 // ListVerificationsParamsResult defines parameters for ListVerifications.
 type ListVerificationsParamsResult string
 
+// VerifyParams defines parameters for Verify.
+type VerifyParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ApplyViewsParams defines parameters for ApplyViews.
+type ApplyViewsParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// DecideDriftParams defines parameters for DecideDrift.
+type DecideDriftParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// PauseViewParams defines parameters for PauseView.
+type PauseViewParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // RebuildViewJSONBody defines parameters for RebuildView.
 type RebuildViewJSONBody = map[string]interface{}
 
+// RebuildViewParams defines parameters for RebuildView.
+type RebuildViewParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// RefreshViewParams defines parameters for RefreshView.
+type RefreshViewParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ResumeViewJSONBody defines parameters for ResumeView.
 type ResumeViewJSONBody = map[string]interface{}
+
+// ResumeViewParams defines parameters for ResumeView.
+type ResumeViewParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// VerifyViewParams defines parameters for VerifyView.
+type VerifyViewParams struct {
+	// IdempotencyKey Identifies the call among those of the same user, so that it can be sent again: it then does nothing, and gets the same answer. Remembered for a day. 200 bytes at most.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
 
 // RequestBaseJSONRequestBody defines body for RequestBase for application/json ContentType.
 type RequestBaseJSONRequestBody = RequestBaseJSONBody
@@ -3271,7 +3469,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/archive/bases (the `RequestBase` operationId).
-	RequestBaseWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RequestBaseWithBody(ctx context.Context, params *RequestBaseParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RequestBase Request a base of the archive
 	//
@@ -3280,7 +3478,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/archive/bases (the `RequestBase` operationId).
-	RequestBase(ctx context.Context, body RequestBaseJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RequestBase(ctx context.Context, params *RequestBaseParams, body RequestBaseJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RequestProofWithBody Request a proof of the archive
 	//
@@ -3289,7 +3487,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/archive/proofs (the `RequestProof` operationId).
-	RequestProofWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RequestProofWithBody(ctx context.Context, params *RequestProofParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RequestProof Request a proof of the archive
 	//
@@ -3298,7 +3496,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/archive/proofs (the `RequestProof` operationId).
-	RequestProof(ctx context.Context, body RequestProofJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RequestProof(ctx context.Context, params *RequestProofParams, body RequestProofJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListBackfills List backfills
 	//
@@ -3337,7 +3535,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/backfills/{id}/cancel (the `CancelBackfill` operationId).
-	CancelBackfillWithBody(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CancelBackfillWithBody(ctx context.Context, id int, params *CancelBackfillParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CancelBackfill Cancel a backfill
 	//
@@ -3346,7 +3544,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/backfills/{id}/cancel (the `CancelBackfill` operationId).
-	CancelBackfill(ctx context.Context, id int, body CancelBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CancelBackfill(ctx context.Context, id int, params *CancelBackfillParams, body CancelBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PauseBackfillWithBody Pause a backfill
 	//
@@ -3355,7 +3553,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/backfills/{id}/pause (the `PauseBackfill` operationId).
-	PauseBackfillWithBody(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PauseBackfillWithBody(ctx context.Context, id int, params *PauseBackfillParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PauseBackfill Pause a backfill
 	//
@@ -3364,7 +3562,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/backfills/{id}/pause (the `PauseBackfill` operationId).
-	PauseBackfill(ctx context.Context, id int, body PauseBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PauseBackfill(ctx context.Context, id int, params *PauseBackfillParams, body PauseBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ResumeBackfillWithBody Resume a backfill
 	//
@@ -3373,7 +3571,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/backfills/{id}/resume (the `ResumeBackfill` operationId).
-	ResumeBackfillWithBody(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ResumeBackfillWithBody(ctx context.Context, id int, params *ResumeBackfillParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ResumeBackfill Resume a backfill
 	//
@@ -3382,7 +3580,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/backfills/{id}/resume (the `ResumeBackfill` operationId).
-	ResumeBackfill(ctx context.Context, id int, body ResumeBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ResumeBackfill(ctx context.Context, id int, params *ResumeBackfillParams, body ResumeBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListChanges List changes of the log
 	//
@@ -3442,7 +3640,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/ack (the `AcknowledgeChanges` operationId).
-	AcknowledgeChangesWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	AcknowledgeChangesWithBody(ctx context.Context, name string, params *AcknowledgeChangesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// AcknowledgeChanges Acknowledge changes
 	//
@@ -3451,7 +3649,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/ack (the `AcknowledgeChanges` operationId).
-	AcknowledgeChanges(ctx context.Context, name string, body AcknowledgeChangesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	AcknowledgeChanges(ctx context.Context, name string, params *AcknowledgeChangesParams, body AcknowledgeChangesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListDeadLetters List dead letters of a consumer
 	//
@@ -3467,7 +3665,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/deadletters/discard (the `DiscardDeadLetters` operationId).
-	DiscardDeadLettersWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	DiscardDeadLettersWithBody(ctx context.Context, name string, params *DiscardDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DiscardDeadLetters Discard dead letters
 	//
@@ -3476,7 +3674,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/deadletters/discard (the `DiscardDeadLetters` operationId).
-	DiscardDeadLetters(ctx context.Context, name string, body DiscardDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	DiscardDeadLetters(ctx context.Context, name string, params *DiscardDeadLettersParams, body DiscardDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ReplayDeadLettersWithBody Deliver dead letters again
 	//
@@ -3485,7 +3683,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/deadletters/replay (the `ReplayDeadLetters` operationId).
-	ReplayDeadLettersWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ReplayDeadLettersWithBody(ctx context.Context, name string, params *ReplayDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ReplayDeadLetters Deliver dead letters again
 	//
@@ -3494,7 +3692,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/deadletters/replay (the `ReplayDeadLetters` operationId).
-	ReplayDeadLetters(ctx context.Context, name string, body ReplayDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ReplayDeadLetters(ctx context.Context, name string, params *ReplayDeadLettersParams, body ReplayDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetDeadLetter Show a dead letter
 	//
@@ -3510,7 +3708,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/pause (the `PauseConsumer` operationId).
-	PauseConsumerWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PauseConsumerWithBody(ctx context.Context, name string, params *PauseConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PauseConsumer Pause a consumer
 	//
@@ -3519,7 +3717,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/pause (the `PauseConsumer` operationId).
-	PauseConsumer(ctx context.Context, name string, body PauseConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PauseConsumer(ctx context.Context, name string, params *PauseConsumerParams, body PauseConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PollChangesWithBody Fetch the next changes
 	//
@@ -3546,7 +3744,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/resume (the `ResumeConsumer` operationId).
-	ResumeConsumerWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ResumeConsumerWithBody(ctx context.Context, name string, params *ResumeConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ResumeConsumer Resume a consumer
 	//
@@ -3555,7 +3753,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/resume (the `ResumeConsumer` operationId).
-	ResumeConsumer(ctx context.Context, name string, body ResumeConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ResumeConsumer(ctx context.Context, name string, params *ResumeConsumerParams, body ResumeConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RewindConsumerWithBody Move a consumer to another position
 	//
@@ -3564,7 +3762,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/rewind (the `RewindConsumer` operationId).
-	RewindConsumerWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RewindConsumerWithBody(ctx context.Context, name string, params *RewindConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RewindConsumer Move a consumer to another position
 	//
@@ -3573,7 +3771,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/rewind (the `RewindConsumer` operationId).
-	RewindConsumer(ctx context.Context, name string, body RewindConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RewindConsumer(ctx context.Context, name string, params *RewindConsumerParams, body RewindConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SnapshotConsumerWithBody Deliver the existing rows of its tables to a consumer
 	//
@@ -3582,7 +3780,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/snapshot (the `SnapshotConsumer` operationId).
-	SnapshotConsumerWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	SnapshotConsumerWithBody(ctx context.Context, name string, params *SnapshotConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SnapshotConsumer Deliver the existing rows of its tables to a consumer
 	//
@@ -3591,7 +3789,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/consumers/{name}/snapshot (the `SnapshotConsumer` operationId).
-	SnapshotConsumer(ctx context.Context, name string, body SnapshotConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	SnapshotConsumer(ctx context.Context, name string, params *SnapshotConsumerParams, body SnapshotConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RunDaily Run the daily job
 	//
@@ -3649,7 +3847,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
-	CancelJobsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CancelJobsWithBody(ctx context.Context, params *CancelJobsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CancelJobs Cancel jobs
 	//
@@ -3658,7 +3856,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
-	CancelJobs(ctx context.Context, body CancelJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CancelJobs(ctx context.Context, params *CancelJobsParams, body CancelJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteJobsWithBody Delete jobs
 	//
@@ -3667,7 +3865,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
-	DeleteJobsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	DeleteJobsWithBody(ctx context.Context, params *DeleteJobsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteJobs Delete jobs
 	//
@@ -3676,7 +3874,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
-	DeleteJobs(ctx context.Context, body DeleteJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	DeleteJobs(ctx context.Context, params *DeleteJobsParams, body DeleteJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RetryJobsWithBody Retry jobs
 	//
@@ -3685,7 +3883,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
-	RetryJobsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RetryJobsWithBody(ctx context.Context, params *RetryJobsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RetryJobs Retry jobs
 	//
@@ -3694,7 +3892,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
-	RetryJobs(ctx context.Context, body RetryJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RetryJobs(ctx context.Context, params *RetryJobsParams, body RetryJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteJob Delete a job
 	//
@@ -3717,7 +3915,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/jobs/{id}/cancel (the `CancelJob` operationId).
-	CancelJobWithBody(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CancelJobWithBody(ctx context.Context, id int, params *CancelJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CancelJob Cancel a job
 	//
@@ -3726,7 +3924,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/jobs/{id}/cancel (the `CancelJob` operationId).
-	CancelJob(ctx context.Context, id int, body CancelJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CancelJob(ctx context.Context, id int, params *CancelJobParams, body CancelJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RetryJobWithBody Retry a job
 	//
@@ -3735,7 +3933,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/jobs/{id}/retry (the `RetryJob` operationId).
-	RetryJobWithBody(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RetryJobWithBody(ctx context.Context, id int, params *RetryJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RetryJob Retry a job
 	//
@@ -3744,7 +3942,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/jobs/{id}/retry (the `RetryJob` operationId).
-	RetryJob(ctx context.Context, id int, body RetryJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RetryJob(ctx context.Context, id int, params *RetryJobParams, body RetryJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetOpenAPI This document
 	//
@@ -3765,7 +3963,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/queues/{name}/pause (the `PauseQueue` operationId).
-	PauseQueueWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PauseQueueWithBody(ctx context.Context, name string, params *PauseQueueParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PauseQueue Pause a queue
 	//
@@ -3774,7 +3972,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/queues/{name}/pause (the `PauseQueue` operationId).
-	PauseQueue(ctx context.Context, name string, body PauseQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PauseQueue(ctx context.Context, name string, params *PauseQueueParams, body PauseQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ResumeQueueWithBody Resume a queue
 	//
@@ -3783,7 +3981,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/queues/{name}/resume (the `ResumeQueue` operationId).
-	ResumeQueueWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ResumeQueueWithBody(ctx context.Context, name string, params *ResumeQueueParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ResumeQueue Resume a queue
 	//
@@ -3792,7 +3990,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/queues/{name}/resume (the `ResumeQueue` operationId).
-	ResumeQueue(ctx context.Context, name string, body ResumeQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ResumeQueue(ctx context.Context, name string, params *ResumeQueueParams, body ResumeQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RequestRollupsWithBody Request a rollup of a date or a range
 	//
@@ -3801,7 +3999,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/rollups (the `RequestRollups` operationId).
-	RequestRollupsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RequestRollupsWithBody(ctx context.Context, params *RequestRollupsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RequestRollups Request a rollup of a date or a range
 	//
@@ -3810,7 +4008,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/rollups (the `RequestRollups` operationId).
-	RequestRollups(ctx context.Context, body RequestRollupsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RequestRollups(ctx context.Context, params *RequestRollupsParams, body RequestRollupsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListSchedules List the periodic jobs
 	//
@@ -3826,7 +4024,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/schedules/daily_rollup/pause (the `PauseSchedule` operationId).
-	PauseScheduleWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PauseScheduleWithBody(ctx context.Context, params *PauseScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PauseSchedule Pause the daily job
 	//
@@ -3835,7 +4033,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/schedules/daily_rollup/pause (the `PauseSchedule` operationId).
-	PauseSchedule(ctx context.Context, body PauseScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PauseSchedule(ctx context.Context, params *PauseScheduleParams, body PauseScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ResumeScheduleWithBody Resume the daily job
 	//
@@ -3844,7 +4042,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/schedules/daily_rollup/resume (the `ResumeSchedule` operationId).
-	ResumeScheduleWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ResumeScheduleWithBody(ctx context.Context, params *ResumeScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ResumeSchedule Resume the daily job
 	//
@@ -3853,7 +4051,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/schedules/daily_rollup/resume (the `ResumeSchedule` operationId).
-	ResumeSchedule(ctx context.Context, body ResumeScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ResumeSchedule(ctx context.Context, params *ResumeScheduleParams, body ResumeScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RunScheduleWithBody Run the daily job now
 	//
@@ -3862,7 +4060,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/schedules/daily_rollup/run (the `RunSchedule` operationId).
-	RunScheduleWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RunScheduleWithBody(ctx context.Context, params *RunScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RunSchedule Run the daily job now
 	//
@@ -3871,7 +4069,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/schedules/daily_rollup/run (the `RunSchedule` operationId).
-	RunSchedule(ctx context.Context, body RunScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RunSchedule(ctx context.Context, params *RunScheduleParams, body RunScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListSnapshots List snapshots
 	//
@@ -3885,14 +4083,14 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/snapshots/{id} (the `ChangeSnapshot` operationId).
-	ChangeSnapshotWithBody(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ChangeSnapshotWithBody(ctx context.Context, id int, params *ChangeSnapshotParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ChangeSnapshot Pause, resume, restart or cancel a snapshot
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/snapshots/{id} (the `ChangeSnapshot` operationId).
-	ChangeSnapshot(ctx context.Context, id int, body ChangeSnapshotJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ChangeSnapshot(ctx context.Context, id int, params *ChangeSnapshotParams, body ChangeSnapshotJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ShowStatus See whether everything is well
 	//
@@ -3959,7 +4157,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/verifications (the `Verify` operationId).
-	VerifyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	VerifyWithBody(ctx context.Context, params *VerifyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Verify Verify dates
 	//
@@ -3968,7 +4166,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/verifications (the `Verify` operationId).
-	Verify(ctx context.Context, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	Verify(ctx context.Context, params *VerifyParams, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetViewSchema Get the JSON Schema of views' definitions
 	//
@@ -3989,7 +4187,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/views (the `ApplyViews` operationId).
-	ApplyViewsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ApplyViewsWithBody(ctx context.Context, params *ApplyViewsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ApplyViews Make views match definitions
 	//
@@ -3998,7 +4196,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/views (the `ApplyViews` operationId).
-	ApplyViews(ctx context.Context, body ApplyViewsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ApplyViews(ctx context.Context, params *ApplyViewsParams, body ApplyViewsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RemoveView Remove a view
 	//
@@ -4019,7 +4217,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/views/{name}/drift (the `DecideDrift` operationId).
-	DecideDriftWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	DecideDriftWithBody(ctx context.Context, name string, params *DecideDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DecideDrift Accept or reject changes of a view's tables
 	//
@@ -4028,7 +4226,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/views/{name}/drift (the `DecideDrift` operationId).
-	DecideDrift(ctx context.Context, name string, body DecideDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	DecideDrift(ctx context.Context, name string, params *DecideDriftParams, body DecideDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PauseViewWithBody Pause a view
 	//
@@ -4037,7 +4235,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/views/{name}/pause (the `PauseView` operationId).
-	PauseViewWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PauseViewWithBody(ctx context.Context, name string, params *PauseViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PauseView Pause a view
 	//
@@ -4046,7 +4244,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/views/{name}/pause (the `PauseView` operationId).
-	PauseView(ctx context.Context, name string, body PauseViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PauseView(ctx context.Context, name string, params *PauseViewParams, body PauseViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RebuildViewWithBody Rebuild a view's table
 	//
@@ -4055,7 +4253,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/views/{name}/rebuild (the `RebuildView` operationId).
-	RebuildViewWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RebuildViewWithBody(ctx context.Context, name string, params *RebuildViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RebuildView Rebuild a view's table
 	//
@@ -4064,7 +4262,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/views/{name}/rebuild (the `RebuildView` operationId).
-	RebuildView(ctx context.Context, name string, body RebuildViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RebuildView(ctx context.Context, name string, params *RebuildViewParams, body RebuildViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RefreshViewWithBody Refresh rows of a view
 	//
@@ -4073,7 +4271,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/views/{name}/refresh (the `RefreshView` operationId).
-	RefreshViewWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RefreshViewWithBody(ctx context.Context, name string, params *RefreshViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RefreshView Refresh rows of a view
 	//
@@ -4082,21 +4280,21 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/views/{name}/refresh (the `RefreshView` operationId).
-	RefreshView(ctx context.Context, name string, body RefreshViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RefreshView(ctx context.Context, name string, params *RefreshViewParams, body RefreshViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ResumeViewWithBody Resume a paused view
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/views/{name}/resume (the `ResumeView` operationId).
-	ResumeViewWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ResumeViewWithBody(ctx context.Context, name string, params *ResumeViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ResumeView Resume a paused view
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/views/{name}/resume (the `ResumeView` operationId).
-	ResumeView(ctx context.Context, name string, body ResumeViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ResumeView(ctx context.Context, name string, params *ResumeViewParams, body ResumeViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetViewSQL Show the SQL of a view
 	//
@@ -4108,14 +4306,14 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/views/{name}/verify (the `VerifyView` operationId).
-	VerifyViewWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	VerifyViewWithBody(ctx context.Context, name string, params *VerifyViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// VerifyView Compare a view with its SELECT
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /api/views/{name}/verify (the `VerifyView` operationId).
-	VerifyView(ctx context.Context, name string, body VerifyViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	VerifyView(ctx context.Context, name string, params *VerifyViewParams, body VerifyViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // ShowArchive Show what the archive covers
@@ -4142,8 +4340,8 @@ func (c *Client) ShowArchive(ctx context.Context, reqEditors ...RequestEditorFn)
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/archive/bases (the `RequestBase` operationId).
-func (c *Client) RequestBaseWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRequestBaseRequestWithBody(c.Server, contentType, body)
+func (c *Client) RequestBaseWithBody(ctx context.Context, params *RequestBaseParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRequestBaseRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4161,8 +4359,8 @@ func (c *Client) RequestBaseWithBody(ctx context.Context, contentType string, bo
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/archive/bases (the `RequestBase` operationId).
-func (c *Client) RequestBase(ctx context.Context, body RequestBaseJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRequestBaseRequest(c.Server, body)
+func (c *Client) RequestBase(ctx context.Context, params *RequestBaseParams, body RequestBaseJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRequestBaseRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4180,8 +4378,8 @@ func (c *Client) RequestBase(ctx context.Context, body RequestBaseJSONRequestBod
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/archive/proofs (the `RequestProof` operationId).
-func (c *Client) RequestProofWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRequestProofRequestWithBody(c.Server, contentType, body)
+func (c *Client) RequestProofWithBody(ctx context.Context, params *RequestProofParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRequestProofRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4199,8 +4397,8 @@ func (c *Client) RequestProofWithBody(ctx context.Context, contentType string, b
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/archive/proofs (the `RequestProof` operationId).
-func (c *Client) RequestProof(ctx context.Context, body RequestProofJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRequestProofRequest(c.Server, body)
+func (c *Client) RequestProof(ctx context.Context, params *RequestProofParams, body RequestProofJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRequestProofRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4288,8 +4486,8 @@ func (c *Client) GetBackfill(ctx context.Context, id int, reqEditors ...RequestE
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/backfills/{id}/cancel (the `CancelBackfill` operationId).
-func (c *Client) CancelBackfillWithBody(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCancelBackfillRequestWithBody(c.Server, id, contentType, body)
+func (c *Client) CancelBackfillWithBody(ctx context.Context, id int, params *CancelBackfillParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelBackfillRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4307,8 +4505,8 @@ func (c *Client) CancelBackfillWithBody(ctx context.Context, id int, contentType
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/backfills/{id}/cancel (the `CancelBackfill` operationId).
-func (c *Client) CancelBackfill(ctx context.Context, id int, body CancelBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCancelBackfillRequest(c.Server, id, body)
+func (c *Client) CancelBackfill(ctx context.Context, id int, params *CancelBackfillParams, body CancelBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelBackfillRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4326,8 +4524,8 @@ func (c *Client) CancelBackfill(ctx context.Context, id int, body CancelBackfill
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/backfills/{id}/pause (the `PauseBackfill` operationId).
-func (c *Client) PauseBackfillWithBody(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPauseBackfillRequestWithBody(c.Server, id, contentType, body)
+func (c *Client) PauseBackfillWithBody(ctx context.Context, id int, params *PauseBackfillParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseBackfillRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4345,8 +4543,8 @@ func (c *Client) PauseBackfillWithBody(ctx context.Context, id int, contentType 
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/backfills/{id}/pause (the `PauseBackfill` operationId).
-func (c *Client) PauseBackfill(ctx context.Context, id int, body PauseBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPauseBackfillRequest(c.Server, id, body)
+func (c *Client) PauseBackfill(ctx context.Context, id int, params *PauseBackfillParams, body PauseBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseBackfillRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4364,8 +4562,8 @@ func (c *Client) PauseBackfill(ctx context.Context, id int, body PauseBackfillJS
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/backfills/{id}/resume (the `ResumeBackfill` operationId).
-func (c *Client) ResumeBackfillWithBody(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewResumeBackfillRequestWithBody(c.Server, id, contentType, body)
+func (c *Client) ResumeBackfillWithBody(ctx context.Context, id int, params *ResumeBackfillParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeBackfillRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4383,8 +4581,8 @@ func (c *Client) ResumeBackfillWithBody(ctx context.Context, id int, contentType
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/backfills/{id}/resume (the `ResumeBackfill` operationId).
-func (c *Client) ResumeBackfill(ctx context.Context, id int, body ResumeBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewResumeBackfillRequest(c.Server, id, body)
+func (c *Client) ResumeBackfill(ctx context.Context, id int, params *ResumeBackfillParams, body ResumeBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeBackfillRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4523,8 +4721,8 @@ func (c *Client) PutConsumer(ctx context.Context, name string, body PutConsumerJ
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/consumers/{name}/ack (the `AcknowledgeChanges` operationId).
-func (c *Client) AcknowledgeChangesWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewAcknowledgeChangesRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) AcknowledgeChangesWithBody(ctx context.Context, name string, params *AcknowledgeChangesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAcknowledgeChangesRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4542,8 +4740,8 @@ func (c *Client) AcknowledgeChangesWithBody(ctx context.Context, name string, co
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/consumers/{name}/ack (the `AcknowledgeChanges` operationId).
-func (c *Client) AcknowledgeChanges(ctx context.Context, name string, body AcknowledgeChangesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewAcknowledgeChangesRequest(c.Server, name, body)
+func (c *Client) AcknowledgeChanges(ctx context.Context, name string, params *AcknowledgeChangesParams, body AcknowledgeChangesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAcknowledgeChangesRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4578,8 +4776,8 @@ func (c *Client) ListDeadLetters(ctx context.Context, name string, params *ListD
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/consumers/{name}/deadletters/discard (the `DiscardDeadLetters` operationId).
-func (c *Client) DiscardDeadLettersWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewDiscardDeadLettersRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) DiscardDeadLettersWithBody(ctx context.Context, name string, params *DiscardDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDiscardDeadLettersRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4597,8 +4795,8 @@ func (c *Client) DiscardDeadLettersWithBody(ctx context.Context, name string, co
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/consumers/{name}/deadletters/discard (the `DiscardDeadLetters` operationId).
-func (c *Client) DiscardDeadLetters(ctx context.Context, name string, body DiscardDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewDiscardDeadLettersRequest(c.Server, name, body)
+func (c *Client) DiscardDeadLetters(ctx context.Context, name string, params *DiscardDeadLettersParams, body DiscardDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDiscardDeadLettersRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4616,8 +4814,8 @@ func (c *Client) DiscardDeadLetters(ctx context.Context, name string, body Disca
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/consumers/{name}/deadletters/replay (the `ReplayDeadLetters` operationId).
-func (c *Client) ReplayDeadLettersWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewReplayDeadLettersRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) ReplayDeadLettersWithBody(ctx context.Context, name string, params *ReplayDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayDeadLettersRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4635,8 +4833,8 @@ func (c *Client) ReplayDeadLettersWithBody(ctx context.Context, name string, con
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/consumers/{name}/deadletters/replay (the `ReplayDeadLetters` operationId).
-func (c *Client) ReplayDeadLetters(ctx context.Context, name string, body ReplayDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewReplayDeadLettersRequest(c.Server, name, body)
+func (c *Client) ReplayDeadLetters(ctx context.Context, name string, params *ReplayDeadLettersParams, body ReplayDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayDeadLettersRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4671,8 +4869,8 @@ func (c *Client) GetDeadLetter(ctx context.Context, name string, id int, reqEdit
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/consumers/{name}/pause (the `PauseConsumer` operationId).
-func (c *Client) PauseConsumerWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPauseConsumerRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) PauseConsumerWithBody(ctx context.Context, name string, params *PauseConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseConsumerRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4690,8 +4888,8 @@ func (c *Client) PauseConsumerWithBody(ctx context.Context, name string, content
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/consumers/{name}/pause (the `PauseConsumer` operationId).
-func (c *Client) PauseConsumer(ctx context.Context, name string, body PauseConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPauseConsumerRequest(c.Server, name, body)
+func (c *Client) PauseConsumer(ctx context.Context, name string, params *PauseConsumerParams, body PauseConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseConsumerRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4747,8 +4945,8 @@ func (c *Client) PollChanges(ctx context.Context, name string, body PollChangesJ
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/consumers/{name}/resume (the `ResumeConsumer` operationId).
-func (c *Client) ResumeConsumerWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewResumeConsumerRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) ResumeConsumerWithBody(ctx context.Context, name string, params *ResumeConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeConsumerRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4766,8 +4964,8 @@ func (c *Client) ResumeConsumerWithBody(ctx context.Context, name string, conten
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/consumers/{name}/resume (the `ResumeConsumer` operationId).
-func (c *Client) ResumeConsumer(ctx context.Context, name string, body ResumeConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewResumeConsumerRequest(c.Server, name, body)
+func (c *Client) ResumeConsumer(ctx context.Context, name string, params *ResumeConsumerParams, body ResumeConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeConsumerRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4785,8 +4983,8 @@ func (c *Client) ResumeConsumer(ctx context.Context, name string, body ResumeCon
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/consumers/{name}/rewind (the `RewindConsumer` operationId).
-func (c *Client) RewindConsumerWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRewindConsumerRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) RewindConsumerWithBody(ctx context.Context, name string, params *RewindConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRewindConsumerRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4804,8 +5002,8 @@ func (c *Client) RewindConsumerWithBody(ctx context.Context, name string, conten
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/consumers/{name}/rewind (the `RewindConsumer` operationId).
-func (c *Client) RewindConsumer(ctx context.Context, name string, body RewindConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRewindConsumerRequest(c.Server, name, body)
+func (c *Client) RewindConsumer(ctx context.Context, name string, params *RewindConsumerParams, body RewindConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRewindConsumerRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4823,8 +5021,8 @@ func (c *Client) RewindConsumer(ctx context.Context, name string, body RewindCon
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/consumers/{name}/snapshot (the `SnapshotConsumer` operationId).
-func (c *Client) SnapshotConsumerWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewSnapshotConsumerRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) SnapshotConsumerWithBody(ctx context.Context, name string, params *SnapshotConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSnapshotConsumerRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4842,8 +5040,8 @@ func (c *Client) SnapshotConsumerWithBody(ctx context.Context, name string, cont
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/consumers/{name}/snapshot (the `SnapshotConsumer` operationId).
-func (c *Client) SnapshotConsumer(ctx context.Context, name string, body SnapshotConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewSnapshotConsumerRequest(c.Server, name, body)
+func (c *Client) SnapshotConsumer(ctx context.Context, name string, params *SnapshotConsumerParams, body SnapshotConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSnapshotConsumerRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4980,8 +5178,8 @@ func (c *Client) ListJobs(ctx context.Context, params *ListJobsParams, reqEditor
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
-func (c *Client) CancelJobsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCancelJobsRequestWithBody(c.Server, contentType, body)
+func (c *Client) CancelJobsWithBody(ctx context.Context, params *CancelJobsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelJobsRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4999,8 +5197,8 @@ func (c *Client) CancelJobsWithBody(ctx context.Context, contentType string, bod
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
-func (c *Client) CancelJobs(ctx context.Context, body CancelJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCancelJobsRequest(c.Server, body)
+func (c *Client) CancelJobs(ctx context.Context, params *CancelJobsParams, body CancelJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelJobsRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5018,8 +5216,8 @@ func (c *Client) CancelJobs(ctx context.Context, body CancelJobsJSONRequestBody,
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
-func (c *Client) DeleteJobsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewDeleteJobsRequestWithBody(c.Server, contentType, body)
+func (c *Client) DeleteJobsWithBody(ctx context.Context, params *DeleteJobsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteJobsRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5037,8 +5235,8 @@ func (c *Client) DeleteJobsWithBody(ctx context.Context, contentType string, bod
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
-func (c *Client) DeleteJobs(ctx context.Context, body DeleteJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewDeleteJobsRequest(c.Server, body)
+func (c *Client) DeleteJobs(ctx context.Context, params *DeleteJobsParams, body DeleteJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteJobsRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5056,8 +5254,8 @@ func (c *Client) DeleteJobs(ctx context.Context, body DeleteJobsJSONRequestBody,
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
-func (c *Client) RetryJobsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRetryJobsRequestWithBody(c.Server, contentType, body)
+func (c *Client) RetryJobsWithBody(ctx context.Context, params *RetryJobsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRetryJobsRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5075,8 +5273,8 @@ func (c *Client) RetryJobsWithBody(ctx context.Context, contentType string, body
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
-func (c *Client) RetryJobs(ctx context.Context, body RetryJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRetryJobsRequest(c.Server, body)
+func (c *Client) RetryJobs(ctx context.Context, params *RetryJobsParams, body RetryJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRetryJobsRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5128,8 +5326,8 @@ func (c *Client) ShowJob(ctx context.Context, id int, reqEditors ...RequestEdito
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/jobs/{id}/cancel (the `CancelJob` operationId).
-func (c *Client) CancelJobWithBody(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCancelJobRequestWithBody(c.Server, id, contentType, body)
+func (c *Client) CancelJobWithBody(ctx context.Context, id int, params *CancelJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelJobRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5147,8 +5345,8 @@ func (c *Client) CancelJobWithBody(ctx context.Context, id int, contentType stri
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/jobs/{id}/cancel (the `CancelJob` operationId).
-func (c *Client) CancelJob(ctx context.Context, id int, body CancelJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCancelJobRequest(c.Server, id, body)
+func (c *Client) CancelJob(ctx context.Context, id int, params *CancelJobParams, body CancelJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelJobRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5166,8 +5364,8 @@ func (c *Client) CancelJob(ctx context.Context, id int, body CancelJobJSONReques
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/jobs/{id}/retry (the `RetryJob` operationId).
-func (c *Client) RetryJobWithBody(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRetryJobRequestWithBody(c.Server, id, contentType, body)
+func (c *Client) RetryJobWithBody(ctx context.Context, id int, params *RetryJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRetryJobRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5185,8 +5383,8 @@ func (c *Client) RetryJobWithBody(ctx context.Context, id int, contentType strin
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/jobs/{id}/retry (the `RetryJob` operationId).
-func (c *Client) RetryJob(ctx context.Context, id int, body RetryJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRetryJobRequest(c.Server, id, body)
+func (c *Client) RetryJob(ctx context.Context, id int, params *RetryJobParams, body RetryJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRetryJobRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5236,8 +5434,8 @@ func (c *Client) ListQueues(ctx context.Context, reqEditors ...RequestEditorFn) 
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/queues/{name}/pause (the `PauseQueue` operationId).
-func (c *Client) PauseQueueWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPauseQueueRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) PauseQueueWithBody(ctx context.Context, name string, params *PauseQueueParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseQueueRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5255,8 +5453,8 @@ func (c *Client) PauseQueueWithBody(ctx context.Context, name string, contentTyp
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/queues/{name}/pause (the `PauseQueue` operationId).
-func (c *Client) PauseQueue(ctx context.Context, name string, body PauseQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPauseQueueRequest(c.Server, name, body)
+func (c *Client) PauseQueue(ctx context.Context, name string, params *PauseQueueParams, body PauseQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseQueueRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5274,8 +5472,8 @@ func (c *Client) PauseQueue(ctx context.Context, name string, body PauseQueueJSO
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/queues/{name}/resume (the `ResumeQueue` operationId).
-func (c *Client) ResumeQueueWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewResumeQueueRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) ResumeQueueWithBody(ctx context.Context, name string, params *ResumeQueueParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeQueueRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5293,8 +5491,8 @@ func (c *Client) ResumeQueueWithBody(ctx context.Context, name string, contentTy
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/queues/{name}/resume (the `ResumeQueue` operationId).
-func (c *Client) ResumeQueue(ctx context.Context, name string, body ResumeQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewResumeQueueRequest(c.Server, name, body)
+func (c *Client) ResumeQueue(ctx context.Context, name string, params *ResumeQueueParams, body ResumeQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeQueueRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5312,8 +5510,8 @@ func (c *Client) ResumeQueue(ctx context.Context, name string, body ResumeQueueJ
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/rollups (the `RequestRollups` operationId).
-func (c *Client) RequestRollupsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRequestRollupsRequestWithBody(c.Server, contentType, body)
+func (c *Client) RequestRollupsWithBody(ctx context.Context, params *RequestRollupsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRequestRollupsRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5331,8 +5529,8 @@ func (c *Client) RequestRollupsWithBody(ctx context.Context, contentType string,
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/rollups (the `RequestRollups` operationId).
-func (c *Client) RequestRollups(ctx context.Context, body RequestRollupsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRequestRollupsRequest(c.Server, body)
+func (c *Client) RequestRollups(ctx context.Context, params *RequestRollupsParams, body RequestRollupsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRequestRollupsRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5367,8 +5565,8 @@ func (c *Client) ListSchedules(ctx context.Context, reqEditors ...RequestEditorF
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/schedules/daily_rollup/pause (the `PauseSchedule` operationId).
-func (c *Client) PauseScheduleWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPauseScheduleRequestWithBody(c.Server, contentType, body)
+func (c *Client) PauseScheduleWithBody(ctx context.Context, params *PauseScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseScheduleRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5386,8 +5584,8 @@ func (c *Client) PauseScheduleWithBody(ctx context.Context, contentType string, 
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/schedules/daily_rollup/pause (the `PauseSchedule` operationId).
-func (c *Client) PauseSchedule(ctx context.Context, body PauseScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPauseScheduleRequest(c.Server, body)
+func (c *Client) PauseSchedule(ctx context.Context, params *PauseScheduleParams, body PauseScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseScheduleRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5405,8 +5603,8 @@ func (c *Client) PauseSchedule(ctx context.Context, body PauseScheduleJSONReques
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/schedules/daily_rollup/resume (the `ResumeSchedule` operationId).
-func (c *Client) ResumeScheduleWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewResumeScheduleRequestWithBody(c.Server, contentType, body)
+func (c *Client) ResumeScheduleWithBody(ctx context.Context, params *ResumeScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeScheduleRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5424,8 +5622,8 @@ func (c *Client) ResumeScheduleWithBody(ctx context.Context, contentType string,
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/schedules/daily_rollup/resume (the `ResumeSchedule` operationId).
-func (c *Client) ResumeSchedule(ctx context.Context, body ResumeScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewResumeScheduleRequest(c.Server, body)
+func (c *Client) ResumeSchedule(ctx context.Context, params *ResumeScheduleParams, body ResumeScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeScheduleRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5443,8 +5641,8 @@ func (c *Client) ResumeSchedule(ctx context.Context, body ResumeScheduleJSONRequ
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/schedules/daily_rollup/run (the `RunSchedule` operationId).
-func (c *Client) RunScheduleWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRunScheduleRequestWithBody(c.Server, contentType, body)
+func (c *Client) RunScheduleWithBody(ctx context.Context, params *RunScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRunScheduleRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5462,8 +5660,8 @@ func (c *Client) RunScheduleWithBody(ctx context.Context, contentType string, bo
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/schedules/daily_rollup/run (the `RunSchedule` operationId).
-func (c *Client) RunSchedule(ctx context.Context, body RunScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRunScheduleRequest(c.Server, body)
+func (c *Client) RunSchedule(ctx context.Context, params *RunScheduleParams, body RunScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRunScheduleRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5496,8 +5694,8 @@ func (c *Client) ListSnapshots(ctx context.Context, params *ListSnapshotsParams,
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/snapshots/{id} (the `ChangeSnapshot` operationId).
-func (c *Client) ChangeSnapshotWithBody(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewChangeSnapshotRequestWithBody(c.Server, id, contentType, body)
+func (c *Client) ChangeSnapshotWithBody(ctx context.Context, id int, params *ChangeSnapshotParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeSnapshotRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5513,8 +5711,8 @@ func (c *Client) ChangeSnapshotWithBody(ctx context.Context, id int, contentType
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/snapshots/{id} (the `ChangeSnapshot` operationId).
-func (c *Client) ChangeSnapshot(ctx context.Context, id int, body ChangeSnapshotJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewChangeSnapshotRequest(c.Server, id, body)
+func (c *Client) ChangeSnapshot(ctx context.Context, id int, params *ChangeSnapshotParams, body ChangeSnapshotJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeSnapshotRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5670,8 +5868,8 @@ func (c *Client) ListVerifications(ctx context.Context, params *ListVerification
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/verifications (the `Verify` operationId).
-func (c *Client) VerifyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewVerifyRequestWithBody(c.Server, contentType, body)
+func (c *Client) VerifyWithBody(ctx context.Context, params *VerifyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewVerifyRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5689,8 +5887,8 @@ func (c *Client) VerifyWithBody(ctx context.Context, contentType string, body io
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/verifications (the `Verify` operationId).
-func (c *Client) Verify(ctx context.Context, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewVerifyRequest(c.Server, body)
+func (c *Client) Verify(ctx context.Context, params *VerifyParams, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewVerifyRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5740,8 +5938,8 @@ func (c *Client) ListViews(ctx context.Context, reqEditors ...RequestEditorFn) (
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/views (the `ApplyViews` operationId).
-func (c *Client) ApplyViewsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyViewsRequestWithBody(c.Server, contentType, body)
+func (c *Client) ApplyViewsWithBody(ctx context.Context, params *ApplyViewsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApplyViewsRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5759,8 +5957,8 @@ func (c *Client) ApplyViewsWithBody(ctx context.Context, contentType string, bod
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/views (the `ApplyViews` operationId).
-func (c *Client) ApplyViews(ctx context.Context, body ApplyViewsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApplyViewsRequest(c.Server, body)
+func (c *Client) ApplyViews(ctx context.Context, params *ApplyViewsParams, body ApplyViewsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApplyViewsRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5810,8 +6008,8 @@ func (c *Client) GetView(ctx context.Context, name string, reqEditors ...Request
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/views/{name}/drift (the `DecideDrift` operationId).
-func (c *Client) DecideDriftWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewDecideDriftRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) DecideDriftWithBody(ctx context.Context, name string, params *DecideDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDecideDriftRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5829,8 +6027,8 @@ func (c *Client) DecideDriftWithBody(ctx context.Context, name string, contentTy
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/views/{name}/drift (the `DecideDrift` operationId).
-func (c *Client) DecideDrift(ctx context.Context, name string, body DecideDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewDecideDriftRequest(c.Server, name, body)
+func (c *Client) DecideDrift(ctx context.Context, name string, params *DecideDriftParams, body DecideDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDecideDriftRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5848,8 +6046,8 @@ func (c *Client) DecideDrift(ctx context.Context, name string, body DecideDriftJ
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/views/{name}/pause (the `PauseView` operationId).
-func (c *Client) PauseViewWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPauseViewRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) PauseViewWithBody(ctx context.Context, name string, params *PauseViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseViewRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5867,8 +6065,8 @@ func (c *Client) PauseViewWithBody(ctx context.Context, name string, contentType
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/views/{name}/pause (the `PauseView` operationId).
-func (c *Client) PauseView(ctx context.Context, name string, body PauseViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPauseViewRequest(c.Server, name, body)
+func (c *Client) PauseView(ctx context.Context, name string, params *PauseViewParams, body PauseViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseViewRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5886,8 +6084,8 @@ func (c *Client) PauseView(ctx context.Context, name string, body PauseViewJSONR
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/views/{name}/rebuild (the `RebuildView` operationId).
-func (c *Client) RebuildViewWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRebuildViewRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) RebuildViewWithBody(ctx context.Context, name string, params *RebuildViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRebuildViewRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5905,8 +6103,8 @@ func (c *Client) RebuildViewWithBody(ctx context.Context, name string, contentTy
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/views/{name}/rebuild (the `RebuildView` operationId).
-func (c *Client) RebuildView(ctx context.Context, name string, body RebuildViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRebuildViewRequest(c.Server, name, body)
+func (c *Client) RebuildView(ctx context.Context, name string, params *RebuildViewParams, body RebuildViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRebuildViewRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5924,8 +6122,8 @@ func (c *Client) RebuildView(ctx context.Context, name string, body RebuildViewJ
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/views/{name}/refresh (the `RefreshView` operationId).
-func (c *Client) RefreshViewWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRefreshViewRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) RefreshViewWithBody(ctx context.Context, name string, params *RefreshViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRefreshViewRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5943,8 +6141,8 @@ func (c *Client) RefreshViewWithBody(ctx context.Context, name string, contentTy
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/views/{name}/refresh (the `RefreshView` operationId).
-func (c *Client) RefreshView(ctx context.Context, name string, body RefreshViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRefreshViewRequest(c.Server, name, body)
+func (c *Client) RefreshView(ctx context.Context, name string, params *RefreshViewParams, body RefreshViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRefreshViewRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5960,8 +6158,8 @@ func (c *Client) RefreshView(ctx context.Context, name string, body RefreshViewJ
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/views/{name}/resume (the `ResumeView` operationId).
-func (c *Client) ResumeViewWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewResumeViewRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) ResumeViewWithBody(ctx context.Context, name string, params *ResumeViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeViewRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5977,8 +6175,8 @@ func (c *Client) ResumeViewWithBody(ctx context.Context, name string, contentTyp
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/views/{name}/resume (the `ResumeView` operationId).
-func (c *Client) ResumeView(ctx context.Context, name string, body ResumeViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewResumeViewRequest(c.Server, name, body)
+func (c *Client) ResumeView(ctx context.Context, name string, params *ResumeViewParams, body ResumeViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeViewRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6009,8 +6207,8 @@ func (c *Client) GetViewSQL(ctx context.Context, name string, reqEditors ...Requ
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/views/{name}/verify (the `VerifyView` operationId).
-func (c *Client) VerifyViewWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewVerifyViewRequestWithBody(c.Server, name, contentType, body)
+func (c *Client) VerifyViewWithBody(ctx context.Context, name string, params *VerifyViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewVerifyViewRequestWithBody(c.Server, name, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6026,8 +6224,8 @@ func (c *Client) VerifyViewWithBody(ctx context.Context, name string, contentTyp
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /api/views/{name}/verify (the `VerifyView` operationId).
-func (c *Client) VerifyView(ctx context.Context, name string, body VerifyViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewVerifyViewRequest(c.Server, name, body)
+func (c *Client) VerifyView(ctx context.Context, name string, params *VerifyViewParams, body VerifyViewJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewVerifyViewRequest(c.Server, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6066,18 +6264,18 @@ func NewShowArchiveRequest(server string) (*http.Request, error) {
 }
 
 // NewRequestBaseRequest calls the generic RequestBase builder with application/json body
-func NewRequestBaseRequest(server string, body RequestBaseJSONRequestBody) (*http.Request, error) {
+func NewRequestBaseRequest(server string, params *RequestBaseParams, body RequestBaseJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewRequestBaseRequestWithBody(server, "application/json", bodyReader)
+	return NewRequestBaseRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewRequestBaseRequestWithBody constructs an http.Request for the RequestBase method, with any body, and a specified content type
-func NewRequestBaseRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewRequestBaseRequestWithBody(server string, params *RequestBaseParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -6102,22 +6300,37 @@ func NewRequestBaseRequestWithBody(server string, contentType string, body io.Re
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewRequestProofRequest calls the generic RequestProof builder with application/json body
-func NewRequestProofRequest(server string, body RequestProofJSONRequestBody) (*http.Request, error) {
+func NewRequestProofRequest(server string, params *RequestProofParams, body RequestProofJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewRequestProofRequestWithBody(server, "application/json", bodyReader)
+	return NewRequestProofRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewRequestProofRequestWithBody constructs an http.Request for the RequestProof method, with any body, and a specified content type
-func NewRequestProofRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewRequestProofRequestWithBody(server string, params *RequestProofParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -6141,6 +6354,21 @@ func NewRequestProofRequestWithBody(server string, contentType string, body io.R
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -6301,18 +6529,18 @@ func NewGetBackfillRequest(server string, id int) (*http.Request, error) {
 }
 
 // NewCancelBackfillRequest calls the generic CancelBackfill builder with application/json body
-func NewCancelBackfillRequest(server string, id int, body CancelBackfillJSONRequestBody) (*http.Request, error) {
+func NewCancelBackfillRequest(server string, id int, params *CancelBackfillParams, body CancelBackfillJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCancelBackfillRequestWithBody(server, id, "application/json", bodyReader)
+	return NewCancelBackfillRequestWithBody(server, id, params, "application/json", bodyReader)
 }
 
 // NewCancelBackfillRequestWithBody constructs an http.Request for the CancelBackfill method, with any body, and a specified content type
-func NewCancelBackfillRequestWithBody(server string, id int, contentType string, body io.Reader) (*http.Request, error) {
+func NewCancelBackfillRequestWithBody(server string, id int, params *CancelBackfillParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -6344,22 +6572,37 @@ func NewCancelBackfillRequestWithBody(server string, id int, contentType string,
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewPauseBackfillRequest calls the generic PauseBackfill builder with application/json body
-func NewPauseBackfillRequest(server string, id int, body PauseBackfillJSONRequestBody) (*http.Request, error) {
+func NewPauseBackfillRequest(server string, id int, params *PauseBackfillParams, body PauseBackfillJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewPauseBackfillRequestWithBody(server, id, "application/json", bodyReader)
+	return NewPauseBackfillRequestWithBody(server, id, params, "application/json", bodyReader)
 }
 
 // NewPauseBackfillRequestWithBody constructs an http.Request for the PauseBackfill method, with any body, and a specified content type
-func NewPauseBackfillRequestWithBody(server string, id int, contentType string, body io.Reader) (*http.Request, error) {
+func NewPauseBackfillRequestWithBody(server string, id int, params *PauseBackfillParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -6391,22 +6634,37 @@ func NewPauseBackfillRequestWithBody(server string, id int, contentType string, 
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewResumeBackfillRequest calls the generic ResumeBackfill builder with application/json body
-func NewResumeBackfillRequest(server string, id int, body ResumeBackfillJSONRequestBody) (*http.Request, error) {
+func NewResumeBackfillRequest(server string, id int, params *ResumeBackfillParams, body ResumeBackfillJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewResumeBackfillRequestWithBody(server, id, "application/json", bodyReader)
+	return NewResumeBackfillRequestWithBody(server, id, params, "application/json", bodyReader)
 }
 
 // NewResumeBackfillRequestWithBody constructs an http.Request for the ResumeBackfill method, with any body, and a specified content type
-func NewResumeBackfillRequestWithBody(server string, id int, contentType string, body io.Reader) (*http.Request, error) {
+func NewResumeBackfillRequestWithBody(server string, id int, params *ResumeBackfillParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -6437,6 +6695,21 @@ func NewResumeBackfillRequestWithBody(server string, id int, contentType string,
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -6751,18 +7024,18 @@ func NewPutConsumerRequestWithBody(server string, name string, contentType strin
 }
 
 // NewAcknowledgeChangesRequest calls the generic AcknowledgeChanges builder with application/json body
-func NewAcknowledgeChangesRequest(server string, name string, body AcknowledgeChangesJSONRequestBody) (*http.Request, error) {
+func NewAcknowledgeChangesRequest(server string, name string, params *AcknowledgeChangesParams, body AcknowledgeChangesJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewAcknowledgeChangesRequestWithBody(server, name, "application/json", bodyReader)
+	return NewAcknowledgeChangesRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewAcknowledgeChangesRequestWithBody constructs an http.Request for the AcknowledgeChanges method, with any body, and a specified content type
-func NewAcknowledgeChangesRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewAcknowledgeChangesRequestWithBody(server string, name string, params *AcknowledgeChangesParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -6793,6 +7066,21 @@ func NewAcknowledgeChangesRequestWithBody(server string, name string, contentTyp
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -6895,18 +7183,18 @@ func NewListDeadLettersRequest(server string, name string, params *ListDeadLette
 }
 
 // NewDiscardDeadLettersRequest calls the generic DiscardDeadLetters builder with application/json body
-func NewDiscardDeadLettersRequest(server string, name string, body DiscardDeadLettersJSONRequestBody) (*http.Request, error) {
+func NewDiscardDeadLettersRequest(server string, name string, params *DiscardDeadLettersParams, body DiscardDeadLettersJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewDiscardDeadLettersRequestWithBody(server, name, "application/json", bodyReader)
+	return NewDiscardDeadLettersRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewDiscardDeadLettersRequestWithBody constructs an http.Request for the DiscardDeadLetters method, with any body, and a specified content type
-func NewDiscardDeadLettersRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewDiscardDeadLettersRequestWithBody(server string, name string, params *DiscardDeadLettersParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -6938,22 +7226,37 @@ func NewDiscardDeadLettersRequestWithBody(server string, name string, contentTyp
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewReplayDeadLettersRequest calls the generic ReplayDeadLetters builder with application/json body
-func NewReplayDeadLettersRequest(server string, name string, body ReplayDeadLettersJSONRequestBody) (*http.Request, error) {
+func NewReplayDeadLettersRequest(server string, name string, params *ReplayDeadLettersParams, body ReplayDeadLettersJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewReplayDeadLettersRequestWithBody(server, name, "application/json", bodyReader)
+	return NewReplayDeadLettersRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewReplayDeadLettersRequestWithBody constructs an http.Request for the ReplayDeadLetters method, with any body, and a specified content type
-func NewReplayDeadLettersRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewReplayDeadLettersRequestWithBody(server string, name string, params *ReplayDeadLettersParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -6984,6 +7287,21 @@ func NewReplayDeadLettersRequestWithBody(server string, name string, contentType
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -7030,18 +7348,18 @@ func NewGetDeadLetterRequest(server string, name string, id int) (*http.Request,
 }
 
 // NewPauseConsumerRequest calls the generic PauseConsumer builder with application/json body
-func NewPauseConsumerRequest(server string, name string, body PauseConsumerJSONRequestBody) (*http.Request, error) {
+func NewPauseConsumerRequest(server string, name string, params *PauseConsumerParams, body PauseConsumerJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewPauseConsumerRequestWithBody(server, name, "application/json", bodyReader)
+	return NewPauseConsumerRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewPauseConsumerRequestWithBody constructs an http.Request for the PauseConsumer method, with any body, and a specified content type
-func NewPauseConsumerRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewPauseConsumerRequestWithBody(server string, name string, params *PauseConsumerParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -7072,6 +7390,21 @@ func NewPauseConsumerRequestWithBody(server string, name string, contentType str
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -7124,18 +7457,18 @@ func NewPollChangesRequestWithBody(server string, name string, contentType strin
 }
 
 // NewResumeConsumerRequest calls the generic ResumeConsumer builder with application/json body
-func NewResumeConsumerRequest(server string, name string, body ResumeConsumerJSONRequestBody) (*http.Request, error) {
+func NewResumeConsumerRequest(server string, name string, params *ResumeConsumerParams, body ResumeConsumerJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewResumeConsumerRequestWithBody(server, name, "application/json", bodyReader)
+	return NewResumeConsumerRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewResumeConsumerRequestWithBody constructs an http.Request for the ResumeConsumer method, with any body, and a specified content type
-func NewResumeConsumerRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewResumeConsumerRequestWithBody(server string, name string, params *ResumeConsumerParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -7167,22 +7500,37 @@ func NewResumeConsumerRequestWithBody(server string, name string, contentType st
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewRewindConsumerRequest calls the generic RewindConsumer builder with application/json body
-func NewRewindConsumerRequest(server string, name string, body RewindConsumerJSONRequestBody) (*http.Request, error) {
+func NewRewindConsumerRequest(server string, name string, params *RewindConsumerParams, body RewindConsumerJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewRewindConsumerRequestWithBody(server, name, "application/json", bodyReader)
+	return NewRewindConsumerRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewRewindConsumerRequestWithBody constructs an http.Request for the RewindConsumer method, with any body, and a specified content type
-func NewRewindConsumerRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewRewindConsumerRequestWithBody(server string, name string, params *RewindConsumerParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -7214,22 +7562,37 @@ func NewRewindConsumerRequestWithBody(server string, name string, contentType st
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewSnapshotConsumerRequest calls the generic SnapshotConsumer builder with application/json body
-func NewSnapshotConsumerRequest(server string, name string, body SnapshotConsumerJSONRequestBody) (*http.Request, error) {
+func NewSnapshotConsumerRequest(server string, name string, params *SnapshotConsumerParams, body SnapshotConsumerJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewSnapshotConsumerRequestWithBody(server, name, "application/json", bodyReader)
+	return NewSnapshotConsumerRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewSnapshotConsumerRequestWithBody constructs an http.Request for the SnapshotConsumer method, with any body, and a specified content type
-func NewSnapshotConsumerRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewSnapshotConsumerRequestWithBody(server string, name string, params *SnapshotConsumerParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -7260,6 +7623,21 @@ func NewSnapshotConsumerRequestWithBody(server string, name string, contentType 
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -7749,18 +8127,18 @@ func NewListJobsRequest(server string, params *ListJobsParams) (*http.Request, e
 }
 
 // NewCancelJobsRequest calls the generic CancelJobs builder with application/json body
-func NewCancelJobsRequest(server string, body CancelJobsJSONRequestBody) (*http.Request, error) {
+func NewCancelJobsRequest(server string, params *CancelJobsParams, body CancelJobsJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCancelJobsRequestWithBody(server, "application/json", bodyReader)
+	return NewCancelJobsRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCancelJobsRequestWithBody constructs an http.Request for the CancelJobs method, with any body, and a specified content type
-func NewCancelJobsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCancelJobsRequestWithBody(server string, params *CancelJobsParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -7785,22 +8163,37 @@ func NewCancelJobsRequestWithBody(server string, contentType string, body io.Rea
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewDeleteJobsRequest calls the generic DeleteJobs builder with application/json body
-func NewDeleteJobsRequest(server string, body DeleteJobsJSONRequestBody) (*http.Request, error) {
+func NewDeleteJobsRequest(server string, params *DeleteJobsParams, body DeleteJobsJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewDeleteJobsRequestWithBody(server, "application/json", bodyReader)
+	return NewDeleteJobsRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewDeleteJobsRequestWithBody constructs an http.Request for the DeleteJobs method, with any body, and a specified content type
-func NewDeleteJobsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewDeleteJobsRequestWithBody(server string, params *DeleteJobsParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -7825,22 +8218,37 @@ func NewDeleteJobsRequestWithBody(server string, contentType string, body io.Rea
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewRetryJobsRequest calls the generic RetryJobs builder with application/json body
-func NewRetryJobsRequest(server string, body RetryJobsJSONRequestBody) (*http.Request, error) {
+func NewRetryJobsRequest(server string, params *RetryJobsParams, body RetryJobsJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewRetryJobsRequestWithBody(server, "application/json", bodyReader)
+	return NewRetryJobsRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewRetryJobsRequestWithBody constructs an http.Request for the RetryJobs method, with any body, and a specified content type
-func NewRetryJobsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewRetryJobsRequestWithBody(server string, params *RetryJobsParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -7864,6 +8272,21 @@ func NewRetryJobsRequestWithBody(server string, contentType string, body io.Read
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -7937,18 +8360,18 @@ func NewShowJobRequest(server string, id int) (*http.Request, error) {
 }
 
 // NewCancelJobRequest calls the generic CancelJob builder with application/json body
-func NewCancelJobRequest(server string, id int, body CancelJobJSONRequestBody) (*http.Request, error) {
+func NewCancelJobRequest(server string, id int, params *CancelJobParams, body CancelJobJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCancelJobRequestWithBody(server, id, "application/json", bodyReader)
+	return NewCancelJobRequestWithBody(server, id, params, "application/json", bodyReader)
 }
 
 // NewCancelJobRequestWithBody constructs an http.Request for the CancelJob method, with any body, and a specified content type
-func NewCancelJobRequestWithBody(server string, id int, contentType string, body io.Reader) (*http.Request, error) {
+func NewCancelJobRequestWithBody(server string, id int, params *CancelJobParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -7980,22 +8403,37 @@ func NewCancelJobRequestWithBody(server string, id int, contentType string, body
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewRetryJobRequest calls the generic RetryJob builder with application/json body
-func NewRetryJobRequest(server string, id int, body RetryJobJSONRequestBody) (*http.Request, error) {
+func NewRetryJobRequest(server string, id int, params *RetryJobParams, body RetryJobJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewRetryJobRequestWithBody(server, id, "application/json", bodyReader)
+	return NewRetryJobRequestWithBody(server, id, params, "application/json", bodyReader)
 }
 
 // NewRetryJobRequestWithBody constructs an http.Request for the RetryJob method, with any body, and a specified content type
-func NewRetryJobRequestWithBody(server string, id int, contentType string, body io.Reader) (*http.Request, error) {
+func NewRetryJobRequestWithBody(server string, id int, params *RetryJobParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -8026,6 +8464,21 @@ func NewRetryJobRequestWithBody(server string, id int, contentType string, body 
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -8085,18 +8538,18 @@ func NewListQueuesRequest(server string) (*http.Request, error) {
 }
 
 // NewPauseQueueRequest calls the generic PauseQueue builder with application/json body
-func NewPauseQueueRequest(server string, name string, body PauseQueueJSONRequestBody) (*http.Request, error) {
+func NewPauseQueueRequest(server string, name string, params *PauseQueueParams, body PauseQueueJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewPauseQueueRequestWithBody(server, name, "application/json", bodyReader)
+	return NewPauseQueueRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewPauseQueueRequestWithBody constructs an http.Request for the PauseQueue method, with any body, and a specified content type
-func NewPauseQueueRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewPauseQueueRequestWithBody(server string, name string, params *PauseQueueParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -8128,22 +8581,37 @@ func NewPauseQueueRequestWithBody(server string, name string, contentType string
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewResumeQueueRequest calls the generic ResumeQueue builder with application/json body
-func NewResumeQueueRequest(server string, name string, body ResumeQueueJSONRequestBody) (*http.Request, error) {
+func NewResumeQueueRequest(server string, name string, params *ResumeQueueParams, body ResumeQueueJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewResumeQueueRequestWithBody(server, name, "application/json", bodyReader)
+	return NewResumeQueueRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewResumeQueueRequestWithBody constructs an http.Request for the ResumeQueue method, with any body, and a specified content type
-func NewResumeQueueRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewResumeQueueRequestWithBody(server string, name string, params *ResumeQueueParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -8175,22 +8643,37 @@ func NewResumeQueueRequestWithBody(server string, name string, contentType strin
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewRequestRollupsRequest calls the generic RequestRollups builder with application/json body
-func NewRequestRollupsRequest(server string, body RequestRollupsJSONRequestBody) (*http.Request, error) {
+func NewRequestRollupsRequest(server string, params *RequestRollupsParams, body RequestRollupsJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewRequestRollupsRequestWithBody(server, "application/json", bodyReader)
+	return NewRequestRollupsRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewRequestRollupsRequestWithBody constructs an http.Request for the RequestRollups method, with any body, and a specified content type
-func NewRequestRollupsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewRequestRollupsRequestWithBody(server string, params *RequestRollupsParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -8214,6 +8697,21 @@ func NewRequestRollupsRequestWithBody(server string, contentType string, body io
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -8246,18 +8744,18 @@ func NewListSchedulesRequest(server string) (*http.Request, error) {
 }
 
 // NewPauseScheduleRequest calls the generic PauseSchedule builder with application/json body
-func NewPauseScheduleRequest(server string, body PauseScheduleJSONRequestBody) (*http.Request, error) {
+func NewPauseScheduleRequest(server string, params *PauseScheduleParams, body PauseScheduleJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewPauseScheduleRequestWithBody(server, "application/json", bodyReader)
+	return NewPauseScheduleRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewPauseScheduleRequestWithBody constructs an http.Request for the PauseSchedule method, with any body, and a specified content type
-func NewPauseScheduleRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewPauseScheduleRequestWithBody(server string, params *PauseScheduleParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -8282,22 +8780,37 @@ func NewPauseScheduleRequestWithBody(server string, contentType string, body io.
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewResumeScheduleRequest calls the generic ResumeSchedule builder with application/json body
-func NewResumeScheduleRequest(server string, body ResumeScheduleJSONRequestBody) (*http.Request, error) {
+func NewResumeScheduleRequest(server string, params *ResumeScheduleParams, body ResumeScheduleJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewResumeScheduleRequestWithBody(server, "application/json", bodyReader)
+	return NewResumeScheduleRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewResumeScheduleRequestWithBody constructs an http.Request for the ResumeSchedule method, with any body, and a specified content type
-func NewResumeScheduleRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewResumeScheduleRequestWithBody(server string, params *ResumeScheduleParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -8322,22 +8835,37 @@ func NewResumeScheduleRequestWithBody(server string, contentType string, body io
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewRunScheduleRequest calls the generic RunSchedule builder with application/json body
-func NewRunScheduleRequest(server string, body RunScheduleJSONRequestBody) (*http.Request, error) {
+func NewRunScheduleRequest(server string, params *RunScheduleParams, body RunScheduleJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewRunScheduleRequestWithBody(server, "application/json", bodyReader)
+	return NewRunScheduleRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewRunScheduleRequestWithBody constructs an http.Request for the RunSchedule method, with any body, and a specified content type
-func NewRunScheduleRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewRunScheduleRequestWithBody(server string, params *RunScheduleParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -8361,6 +8889,21 @@ func NewRunScheduleRequestWithBody(server string, contentType string, body io.Re
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -8432,18 +8975,18 @@ func NewListSnapshotsRequest(server string, params *ListSnapshotsParams) (*http.
 }
 
 // NewChangeSnapshotRequest calls the generic ChangeSnapshot builder with application/json body
-func NewChangeSnapshotRequest(server string, id int, body ChangeSnapshotJSONRequestBody) (*http.Request, error) {
+func NewChangeSnapshotRequest(server string, id int, params *ChangeSnapshotParams, body ChangeSnapshotJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewChangeSnapshotRequestWithBody(server, id, "application/json", bodyReader)
+	return NewChangeSnapshotRequestWithBody(server, id, params, "application/json", bodyReader)
 }
 
 // NewChangeSnapshotRequestWithBody constructs an http.Request for the ChangeSnapshot method, with any body, and a specified content type
-func NewChangeSnapshotRequestWithBody(server string, id int, contentType string, body io.Reader) (*http.Request, error) {
+func NewChangeSnapshotRequestWithBody(server string, id int, params *ChangeSnapshotParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -8474,6 +9017,21 @@ func NewChangeSnapshotRequestWithBody(server string, id int, contentType string,
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -8836,18 +9394,18 @@ func NewListVerificationsRequest(server string, params *ListVerificationsParams)
 }
 
 // NewVerifyRequest calls the generic Verify builder with application/json body
-func NewVerifyRequest(server string, body VerifyJSONRequestBody) (*http.Request, error) {
+func NewVerifyRequest(server string, params *VerifyParams, body VerifyJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewVerifyRequestWithBody(server, "application/json", bodyReader)
+	return NewVerifyRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewVerifyRequestWithBody constructs an http.Request for the Verify method, with any body, and a specified content type
-func NewVerifyRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewVerifyRequestWithBody(server string, params *VerifyParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -8871,6 +9429,21 @@ func NewVerifyRequestWithBody(server string, contentType string, body io.Reader)
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -8930,18 +9503,18 @@ func NewListViewsRequest(server string) (*http.Request, error) {
 }
 
 // NewApplyViewsRequest calls the generic ApplyViews builder with application/json body
-func NewApplyViewsRequest(server string, body ApplyViewsJSONRequestBody) (*http.Request, error) {
+func NewApplyViewsRequest(server string, params *ApplyViewsParams, body ApplyViewsJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewApplyViewsRequestWithBody(server, "application/json", bodyReader)
+	return NewApplyViewsRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewApplyViewsRequestWithBody constructs an http.Request for the ApplyViews method, with any body, and a specified content type
-func NewApplyViewsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewApplyViewsRequestWithBody(server string, params *ApplyViewsParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -8965,6 +9538,21 @@ func NewApplyViewsRequestWithBody(server string, contentType string, body io.Rea
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -9038,18 +9626,18 @@ func NewGetViewRequest(server string, name string) (*http.Request, error) {
 }
 
 // NewDecideDriftRequest calls the generic DecideDrift builder with application/json body
-func NewDecideDriftRequest(server string, name string, body DecideDriftJSONRequestBody) (*http.Request, error) {
+func NewDecideDriftRequest(server string, name string, params *DecideDriftParams, body DecideDriftJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewDecideDriftRequestWithBody(server, name, "application/json", bodyReader)
+	return NewDecideDriftRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewDecideDriftRequestWithBody constructs an http.Request for the DecideDrift method, with any body, and a specified content type
-func NewDecideDriftRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewDecideDriftRequestWithBody(server string, name string, params *DecideDriftParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -9081,22 +9669,37 @@ func NewDecideDriftRequestWithBody(server string, name string, contentType strin
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewPauseViewRequest calls the generic PauseView builder with application/json body
-func NewPauseViewRequest(server string, name string, body PauseViewJSONRequestBody) (*http.Request, error) {
+func NewPauseViewRequest(server string, name string, params *PauseViewParams, body PauseViewJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewPauseViewRequestWithBody(server, name, "application/json", bodyReader)
+	return NewPauseViewRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewPauseViewRequestWithBody constructs an http.Request for the PauseView method, with any body, and a specified content type
-func NewPauseViewRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewPauseViewRequestWithBody(server string, name string, params *PauseViewParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -9128,22 +9731,37 @@ func NewPauseViewRequestWithBody(server string, name string, contentType string,
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewRebuildViewRequest calls the generic RebuildView builder with application/json body
-func NewRebuildViewRequest(server string, name string, body RebuildViewJSONRequestBody) (*http.Request, error) {
+func NewRebuildViewRequest(server string, name string, params *RebuildViewParams, body RebuildViewJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewRebuildViewRequestWithBody(server, name, "application/json", bodyReader)
+	return NewRebuildViewRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewRebuildViewRequestWithBody constructs an http.Request for the RebuildView method, with any body, and a specified content type
-func NewRebuildViewRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewRebuildViewRequestWithBody(server string, name string, params *RebuildViewParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -9175,22 +9793,37 @@ func NewRebuildViewRequestWithBody(server string, name string, contentType strin
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewRefreshViewRequest calls the generic RefreshView builder with application/json body
-func NewRefreshViewRequest(server string, name string, body RefreshViewJSONRequestBody) (*http.Request, error) {
+func NewRefreshViewRequest(server string, name string, params *RefreshViewParams, body RefreshViewJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewRefreshViewRequestWithBody(server, name, "application/json", bodyReader)
+	return NewRefreshViewRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewRefreshViewRequestWithBody constructs an http.Request for the RefreshView method, with any body, and a specified content type
-func NewRefreshViewRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewRefreshViewRequestWithBody(server string, name string, params *RefreshViewParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -9222,22 +9855,37 @@ func NewRefreshViewRequestWithBody(server string, name string, contentType strin
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewResumeViewRequest calls the generic ResumeView builder with application/json body
-func NewResumeViewRequest(server string, name string, body ResumeViewJSONRequestBody) (*http.Request, error) {
+func NewResumeViewRequest(server string, name string, params *ResumeViewParams, body ResumeViewJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewResumeViewRequestWithBody(server, name, "application/json", bodyReader)
+	return NewResumeViewRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewResumeViewRequestWithBody constructs an http.Request for the ResumeView method, with any body, and a specified content type
-func NewResumeViewRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewResumeViewRequestWithBody(server string, name string, params *ResumeViewParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -9268,6 +9916,21 @@ func NewResumeViewRequestWithBody(server string, name string, contentType string
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -9307,18 +9970,18 @@ func NewGetViewSQLRequest(server string, name string) (*http.Request, error) {
 }
 
 // NewVerifyViewRequest calls the generic VerifyView builder with application/json body
-func NewVerifyViewRequest(server string, name string, body VerifyViewJSONRequestBody) (*http.Request, error) {
+func NewVerifyViewRequest(server string, name string, params *VerifyViewParams, body VerifyViewJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewVerifyViewRequestWithBody(server, name, "application/json", bodyReader)
+	return NewVerifyViewRequestWithBody(server, name, params, "application/json", bodyReader)
 }
 
 // NewVerifyViewRequestWithBody constructs an http.Request for the VerifyView method, with any body, and a specified content type
-func NewVerifyViewRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+func NewVerifyViewRequestWithBody(server string, name string, params *VerifyViewParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -9349,6 +10012,21 @@ func NewVerifyViewRequestWithBody(server string, name string, contentType string
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -9413,7 +10091,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/archive/bases (the `RequestBase` operationId).
-	RequestBaseWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestBaseResponse, error)
+	RequestBaseWithBodyWithResponse(ctx context.Context, params *RequestBaseParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestBaseResponse, error)
 
 	// RequestBaseWithResponse Request a base of the archive
 	//
@@ -9422,7 +10100,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/archive/bases (the `RequestBase` operationId).
-	RequestBaseWithResponse(ctx context.Context, body RequestBaseJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestBaseResponse, error)
+	RequestBaseWithResponse(ctx context.Context, params *RequestBaseParams, body RequestBaseJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestBaseResponse, error)
 
 	// RequestProofWithBodyWithResponse Request a proof of the archive
 	//
@@ -9431,7 +10109,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/archive/proofs (the `RequestProof` operationId).
-	RequestProofWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestProofResponse, error)
+	RequestProofWithBodyWithResponse(ctx context.Context, params *RequestProofParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestProofResponse, error)
 
 	// RequestProofWithResponse Request a proof of the archive
 	//
@@ -9440,7 +10118,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/archive/proofs (the `RequestProof` operationId).
-	RequestProofWithResponse(ctx context.Context, body RequestProofJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestProofResponse, error)
+	RequestProofWithResponse(ctx context.Context, params *RequestProofParams, body RequestProofJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestProofResponse, error)
 
 	// ListBackfillsWithResponse List backfills
 	//
@@ -9483,7 +10161,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/backfills/{id}/cancel (the `CancelBackfill` operationId).
-	CancelBackfillWithBodyWithResponse(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelBackfillResponse, error)
+	CancelBackfillWithBodyWithResponse(ctx context.Context, id int, params *CancelBackfillParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelBackfillResponse, error)
 
 	// CancelBackfillWithResponse Cancel a backfill
 	//
@@ -9492,7 +10170,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/backfills/{id}/cancel (the `CancelBackfill` operationId).
-	CancelBackfillWithResponse(ctx context.Context, id int, body CancelBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelBackfillResponse, error)
+	CancelBackfillWithResponse(ctx context.Context, id int, params *CancelBackfillParams, body CancelBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelBackfillResponse, error)
 
 	// PauseBackfillWithBodyWithResponse Pause a backfill
 	//
@@ -9501,7 +10179,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/backfills/{id}/pause (the `PauseBackfill` operationId).
-	PauseBackfillWithBodyWithResponse(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseBackfillResponse, error)
+	PauseBackfillWithBodyWithResponse(ctx context.Context, id int, params *PauseBackfillParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseBackfillResponse, error)
 
 	// PauseBackfillWithResponse Pause a backfill
 	//
@@ -9510,7 +10188,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/backfills/{id}/pause (the `PauseBackfill` operationId).
-	PauseBackfillWithResponse(ctx context.Context, id int, body PauseBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseBackfillResponse, error)
+	PauseBackfillWithResponse(ctx context.Context, id int, params *PauseBackfillParams, body PauseBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseBackfillResponse, error)
 
 	// ResumeBackfillWithBodyWithResponse Resume a backfill
 	//
@@ -9519,7 +10197,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/backfills/{id}/resume (the `ResumeBackfill` operationId).
-	ResumeBackfillWithBodyWithResponse(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeBackfillResponse, error)
+	ResumeBackfillWithBodyWithResponse(ctx context.Context, id int, params *ResumeBackfillParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeBackfillResponse, error)
 
 	// ResumeBackfillWithResponse Resume a backfill
 	//
@@ -9528,7 +10206,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/backfills/{id}/resume (the `ResumeBackfill` operationId).
-	ResumeBackfillWithResponse(ctx context.Context, id int, body ResumeBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeBackfillResponse, error)
+	ResumeBackfillWithResponse(ctx context.Context, id int, params *ResumeBackfillParams, body ResumeBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeBackfillResponse, error)
 
 	// ListChangesWithResponse List changes of the log
 	//
@@ -9598,7 +10276,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/ack (the `AcknowledgeChanges` operationId).
-	AcknowledgeChangesWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AcknowledgeChangesResponse, error)
+	AcknowledgeChangesWithBodyWithResponse(ctx context.Context, name string, params *AcknowledgeChangesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AcknowledgeChangesResponse, error)
 
 	// AcknowledgeChangesWithResponse Acknowledge changes
 	//
@@ -9607,7 +10285,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/ack (the `AcknowledgeChanges` operationId).
-	AcknowledgeChangesWithResponse(ctx context.Context, name string, body AcknowledgeChangesJSONRequestBody, reqEditors ...RequestEditorFn) (*AcknowledgeChangesResponse, error)
+	AcknowledgeChangesWithResponse(ctx context.Context, name string, params *AcknowledgeChangesParams, body AcknowledgeChangesJSONRequestBody, reqEditors ...RequestEditorFn) (*AcknowledgeChangesResponse, error)
 
 	// ListDeadLettersWithResponse List dead letters of a consumer
 	//
@@ -9625,7 +10303,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/deadletters/discard (the `DiscardDeadLetters` operationId).
-	DiscardDeadLettersWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DiscardDeadLettersResponse, error)
+	DiscardDeadLettersWithBodyWithResponse(ctx context.Context, name string, params *DiscardDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DiscardDeadLettersResponse, error)
 
 	// DiscardDeadLettersWithResponse Discard dead letters
 	//
@@ -9634,7 +10312,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/deadletters/discard (the `DiscardDeadLetters` operationId).
-	DiscardDeadLettersWithResponse(ctx context.Context, name string, body DiscardDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*DiscardDeadLettersResponse, error)
+	DiscardDeadLettersWithResponse(ctx context.Context, name string, params *DiscardDeadLettersParams, body DiscardDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*DiscardDeadLettersResponse, error)
 
 	// ReplayDeadLettersWithBodyWithResponse Deliver dead letters again
 	//
@@ -9643,7 +10321,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/deadletters/replay (the `ReplayDeadLetters` operationId).
-	ReplayDeadLettersWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayDeadLettersResponse, error)
+	ReplayDeadLettersWithBodyWithResponse(ctx context.Context, name string, params *ReplayDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayDeadLettersResponse, error)
 
 	// ReplayDeadLettersWithResponse Deliver dead letters again
 	//
@@ -9652,7 +10330,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/deadletters/replay (the `ReplayDeadLetters` operationId).
-	ReplayDeadLettersWithResponse(ctx context.Context, name string, body ReplayDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayDeadLettersResponse, error)
+	ReplayDeadLettersWithResponse(ctx context.Context, name string, params *ReplayDeadLettersParams, body ReplayDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayDeadLettersResponse, error)
 
 	// GetDeadLetterWithResponse Show a dead letter
 	//
@@ -9670,7 +10348,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/pause (the `PauseConsumer` operationId).
-	PauseConsumerWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseConsumerResponse, error)
+	PauseConsumerWithBodyWithResponse(ctx context.Context, name string, params *PauseConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseConsumerResponse, error)
 
 	// PauseConsumerWithResponse Pause a consumer
 	//
@@ -9679,7 +10357,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/pause (the `PauseConsumer` operationId).
-	PauseConsumerWithResponse(ctx context.Context, name string, body PauseConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseConsumerResponse, error)
+	PauseConsumerWithResponse(ctx context.Context, name string, params *PauseConsumerParams, body PauseConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseConsumerResponse, error)
 
 	// PollChangesWithBodyWithResponse Fetch the next changes
 	//
@@ -9706,7 +10384,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/resume (the `ResumeConsumer` operationId).
-	ResumeConsumerWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeConsumerResponse, error)
+	ResumeConsumerWithBodyWithResponse(ctx context.Context, name string, params *ResumeConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeConsumerResponse, error)
 
 	// ResumeConsumerWithResponse Resume a consumer
 	//
@@ -9715,7 +10393,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/resume (the `ResumeConsumer` operationId).
-	ResumeConsumerWithResponse(ctx context.Context, name string, body ResumeConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeConsumerResponse, error)
+	ResumeConsumerWithResponse(ctx context.Context, name string, params *ResumeConsumerParams, body ResumeConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeConsumerResponse, error)
 
 	// RewindConsumerWithBodyWithResponse Move a consumer to another position
 	//
@@ -9724,7 +10402,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/rewind (the `RewindConsumer` operationId).
-	RewindConsumerWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RewindConsumerResponse, error)
+	RewindConsumerWithBodyWithResponse(ctx context.Context, name string, params *RewindConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RewindConsumerResponse, error)
 
 	// RewindConsumerWithResponse Move a consumer to another position
 	//
@@ -9733,7 +10411,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/rewind (the `RewindConsumer` operationId).
-	RewindConsumerWithResponse(ctx context.Context, name string, body RewindConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*RewindConsumerResponse, error)
+	RewindConsumerWithResponse(ctx context.Context, name string, params *RewindConsumerParams, body RewindConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*RewindConsumerResponse, error)
 
 	// SnapshotConsumerWithBodyWithResponse Deliver the existing rows of its tables to a consumer
 	//
@@ -9742,7 +10420,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/snapshot (the `SnapshotConsumer` operationId).
-	SnapshotConsumerWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SnapshotConsumerResponse, error)
+	SnapshotConsumerWithBodyWithResponse(ctx context.Context, name string, params *SnapshotConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SnapshotConsumerResponse, error)
 
 	// SnapshotConsumerWithResponse Deliver the existing rows of its tables to a consumer
 	//
@@ -9751,7 +10429,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/consumers/{name}/snapshot (the `SnapshotConsumer` operationId).
-	SnapshotConsumerWithResponse(ctx context.Context, name string, body SnapshotConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*SnapshotConsumerResponse, error)
+	SnapshotConsumerWithResponse(ctx context.Context, name string, params *SnapshotConsumerParams, body SnapshotConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*SnapshotConsumerResponse, error)
 
 	// RunDailyWithResponse Run the daily job
 	//
@@ -9823,7 +10501,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
-	CancelJobsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelJobsResponse, error)
+	CancelJobsWithBodyWithResponse(ctx context.Context, params *CancelJobsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelJobsResponse, error)
 
 	// CancelJobsWithResponse Cancel jobs
 	//
@@ -9832,7 +10510,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
-	CancelJobsWithResponse(ctx context.Context, body CancelJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelJobsResponse, error)
+	CancelJobsWithResponse(ctx context.Context, params *CancelJobsParams, body CancelJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelJobsResponse, error)
 
 	// DeleteJobsWithBodyWithResponse Delete jobs
 	//
@@ -9841,7 +10519,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
-	DeleteJobsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DeleteJobsResponse, error)
+	DeleteJobsWithBodyWithResponse(ctx context.Context, params *DeleteJobsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DeleteJobsResponse, error)
 
 	// DeleteJobsWithResponse Delete jobs
 	//
@@ -9850,7 +10528,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
-	DeleteJobsWithResponse(ctx context.Context, body DeleteJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*DeleteJobsResponse, error)
+	DeleteJobsWithResponse(ctx context.Context, params *DeleteJobsParams, body DeleteJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*DeleteJobsResponse, error)
 
 	// RetryJobsWithBodyWithResponse Retry jobs
 	//
@@ -9859,7 +10537,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
-	RetryJobsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RetryJobsResponse, error)
+	RetryJobsWithBodyWithResponse(ctx context.Context, params *RetryJobsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RetryJobsResponse, error)
 
 	// RetryJobsWithResponse Retry jobs
 	//
@@ -9868,7 +10546,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
-	RetryJobsWithResponse(ctx context.Context, body RetryJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*RetryJobsResponse, error)
+	RetryJobsWithResponse(ctx context.Context, params *RetryJobsParams, body RetryJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*RetryJobsResponse, error)
 
 	// DeleteJobWithResponse Delete a job
 	//
@@ -9895,7 +10573,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/jobs/{id}/cancel (the `CancelJob` operationId).
-	CancelJobWithBodyWithResponse(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelJobResponse, error)
+	CancelJobWithBodyWithResponse(ctx context.Context, id int, params *CancelJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelJobResponse, error)
 
 	// CancelJobWithResponse Cancel a job
 	//
@@ -9904,7 +10582,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/jobs/{id}/cancel (the `CancelJob` operationId).
-	CancelJobWithResponse(ctx context.Context, id int, body CancelJobJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelJobResponse, error)
+	CancelJobWithResponse(ctx context.Context, id int, params *CancelJobParams, body CancelJobJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelJobResponse, error)
 
 	// RetryJobWithBodyWithResponse Retry a job
 	//
@@ -9913,7 +10591,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/jobs/{id}/retry (the `RetryJob` operationId).
-	RetryJobWithBodyWithResponse(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RetryJobResponse, error)
+	RetryJobWithBodyWithResponse(ctx context.Context, id int, params *RetryJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RetryJobResponse, error)
 
 	// RetryJobWithResponse Retry a job
 	//
@@ -9922,7 +10600,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/jobs/{id}/retry (the `RetryJob` operationId).
-	RetryJobWithResponse(ctx context.Context, id int, body RetryJobJSONRequestBody, reqEditors ...RequestEditorFn) (*RetryJobResponse, error)
+	RetryJobWithResponse(ctx context.Context, id int, params *RetryJobParams, body RetryJobJSONRequestBody, reqEditors ...RequestEditorFn) (*RetryJobResponse, error)
 
 	// GetOpenAPIWithResponse This document
 	//
@@ -9947,7 +10625,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/queues/{name}/pause (the `PauseQueue` operationId).
-	PauseQueueWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseQueueResponse, error)
+	PauseQueueWithBodyWithResponse(ctx context.Context, name string, params *PauseQueueParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseQueueResponse, error)
 
 	// PauseQueueWithResponse Pause a queue
 	//
@@ -9956,7 +10634,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/queues/{name}/pause (the `PauseQueue` operationId).
-	PauseQueueWithResponse(ctx context.Context, name string, body PauseQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseQueueResponse, error)
+	PauseQueueWithResponse(ctx context.Context, name string, params *PauseQueueParams, body PauseQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseQueueResponse, error)
 
 	// ResumeQueueWithBodyWithResponse Resume a queue
 	//
@@ -9965,7 +10643,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/queues/{name}/resume (the `ResumeQueue` operationId).
-	ResumeQueueWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeQueueResponse, error)
+	ResumeQueueWithBodyWithResponse(ctx context.Context, name string, params *ResumeQueueParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeQueueResponse, error)
 
 	// ResumeQueueWithResponse Resume a queue
 	//
@@ -9974,7 +10652,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/queues/{name}/resume (the `ResumeQueue` operationId).
-	ResumeQueueWithResponse(ctx context.Context, name string, body ResumeQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeQueueResponse, error)
+	ResumeQueueWithResponse(ctx context.Context, name string, params *ResumeQueueParams, body ResumeQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeQueueResponse, error)
 
 	// RequestRollupsWithBodyWithResponse Request a rollup of a date or a range
 	//
@@ -9983,7 +10661,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/rollups (the `RequestRollups` operationId).
-	RequestRollupsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestRollupsResponse, error)
+	RequestRollupsWithBodyWithResponse(ctx context.Context, params *RequestRollupsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestRollupsResponse, error)
 
 	// RequestRollupsWithResponse Request a rollup of a date or a range
 	//
@@ -9992,7 +10670,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/rollups (the `RequestRollups` operationId).
-	RequestRollupsWithResponse(ctx context.Context, body RequestRollupsJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestRollupsResponse, error)
+	RequestRollupsWithResponse(ctx context.Context, params *RequestRollupsParams, body RequestRollupsJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestRollupsResponse, error)
 
 	// ListSchedulesWithResponse List the periodic jobs
 	//
@@ -10010,7 +10688,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/schedules/daily_rollup/pause (the `PauseSchedule` operationId).
-	PauseScheduleWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseScheduleResponse, error)
+	PauseScheduleWithBodyWithResponse(ctx context.Context, params *PauseScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseScheduleResponse, error)
 
 	// PauseScheduleWithResponse Pause the daily job
 	//
@@ -10019,7 +10697,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/schedules/daily_rollup/pause (the `PauseSchedule` operationId).
-	PauseScheduleWithResponse(ctx context.Context, body PauseScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseScheduleResponse, error)
+	PauseScheduleWithResponse(ctx context.Context, params *PauseScheduleParams, body PauseScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseScheduleResponse, error)
 
 	// ResumeScheduleWithBodyWithResponse Resume the daily job
 	//
@@ -10028,7 +10706,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/schedules/daily_rollup/resume (the `ResumeSchedule` operationId).
-	ResumeScheduleWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeScheduleResponse, error)
+	ResumeScheduleWithBodyWithResponse(ctx context.Context, params *ResumeScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeScheduleResponse, error)
 
 	// ResumeScheduleWithResponse Resume the daily job
 	//
@@ -10037,7 +10715,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/schedules/daily_rollup/resume (the `ResumeSchedule` operationId).
-	ResumeScheduleWithResponse(ctx context.Context, body ResumeScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeScheduleResponse, error)
+	ResumeScheduleWithResponse(ctx context.Context, params *ResumeScheduleParams, body ResumeScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeScheduleResponse, error)
 
 	// RunScheduleWithBodyWithResponse Run the daily job now
 	//
@@ -10046,7 +10724,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/schedules/daily_rollup/run (the `RunSchedule` operationId).
-	RunScheduleWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RunScheduleResponse, error)
+	RunScheduleWithBodyWithResponse(ctx context.Context, params *RunScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RunScheduleResponse, error)
 
 	// RunScheduleWithResponse Run the daily job now
 	//
@@ -10055,7 +10733,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/schedules/daily_rollup/run (the `RunSchedule` operationId).
-	RunScheduleWithResponse(ctx context.Context, body RunScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*RunScheduleResponse, error)
+	RunScheduleWithResponse(ctx context.Context, params *RunScheduleParams, body RunScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*RunScheduleResponse, error)
 
 	// ListSnapshotsWithResponse List snapshots
 	//
@@ -10071,14 +10749,14 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/snapshots/{id} (the `ChangeSnapshot` operationId).
-	ChangeSnapshotWithBodyWithResponse(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeSnapshotResponse, error)
+	ChangeSnapshotWithBodyWithResponse(ctx context.Context, id int, params *ChangeSnapshotParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeSnapshotResponse, error)
 
 	// ChangeSnapshotWithResponse Pause, resume, restart or cancel a snapshot
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/snapshots/{id} (the `ChangeSnapshot` operationId).
-	ChangeSnapshotWithResponse(ctx context.Context, id int, body ChangeSnapshotJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeSnapshotResponse, error)
+	ChangeSnapshotWithResponse(ctx context.Context, id int, params *ChangeSnapshotParams, body ChangeSnapshotJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeSnapshotResponse, error)
 
 	// ShowStatusWithResponse See whether everything is well
 	//
@@ -10157,7 +10835,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/verifications (the `Verify` operationId).
-	VerifyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*VerifyResponse, error)
+	VerifyWithBodyWithResponse(ctx context.Context, params *VerifyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*VerifyResponse, error)
 
 	// VerifyWithResponse Verify dates
 	//
@@ -10166,7 +10844,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/verifications (the `Verify` operationId).
-	VerifyWithResponse(ctx context.Context, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*VerifyResponse, error)
+	VerifyWithResponse(ctx context.Context, params *VerifyParams, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*VerifyResponse, error)
 
 	// GetViewSchemaWithResponse Get the JSON Schema of views' definitions
 	//
@@ -10191,7 +10869,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views (the `ApplyViews` operationId).
-	ApplyViewsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyViewsResponse, error)
+	ApplyViewsWithBodyWithResponse(ctx context.Context, params *ApplyViewsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyViewsResponse, error)
 
 	// ApplyViewsWithResponse Make views match definitions
 	//
@@ -10200,7 +10878,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views (the `ApplyViews` operationId).
-	ApplyViewsWithResponse(ctx context.Context, body ApplyViewsJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyViewsResponse, error)
+	ApplyViewsWithResponse(ctx context.Context, params *ApplyViewsParams, body ApplyViewsJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyViewsResponse, error)
 
 	// RemoveViewWithResponse Remove a view
 	//
@@ -10225,7 +10903,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views/{name}/drift (the `DecideDrift` operationId).
-	DecideDriftWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DecideDriftResponse, error)
+	DecideDriftWithBodyWithResponse(ctx context.Context, name string, params *DecideDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DecideDriftResponse, error)
 
 	// DecideDriftWithResponse Accept or reject changes of a view's tables
 	//
@@ -10234,7 +10912,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views/{name}/drift (the `DecideDrift` operationId).
-	DecideDriftWithResponse(ctx context.Context, name string, body DecideDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideDriftResponse, error)
+	DecideDriftWithResponse(ctx context.Context, name string, params *DecideDriftParams, body DecideDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideDriftResponse, error)
 
 	// PauseViewWithBodyWithResponse Pause a view
 	//
@@ -10243,7 +10921,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views/{name}/pause (the `PauseView` operationId).
-	PauseViewWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseViewResponse, error)
+	PauseViewWithBodyWithResponse(ctx context.Context, name string, params *PauseViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseViewResponse, error)
 
 	// PauseViewWithResponse Pause a view
 	//
@@ -10252,7 +10930,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views/{name}/pause (the `PauseView` operationId).
-	PauseViewWithResponse(ctx context.Context, name string, body PauseViewJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseViewResponse, error)
+	PauseViewWithResponse(ctx context.Context, name string, params *PauseViewParams, body PauseViewJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseViewResponse, error)
 
 	// RebuildViewWithBodyWithResponse Rebuild a view's table
 	//
@@ -10261,7 +10939,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views/{name}/rebuild (the `RebuildView` operationId).
-	RebuildViewWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RebuildViewResponse, error)
+	RebuildViewWithBodyWithResponse(ctx context.Context, name string, params *RebuildViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RebuildViewResponse, error)
 
 	// RebuildViewWithResponse Rebuild a view's table
 	//
@@ -10270,7 +10948,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views/{name}/rebuild (the `RebuildView` operationId).
-	RebuildViewWithResponse(ctx context.Context, name string, body RebuildViewJSONRequestBody, reqEditors ...RequestEditorFn) (*RebuildViewResponse, error)
+	RebuildViewWithResponse(ctx context.Context, name string, params *RebuildViewParams, body RebuildViewJSONRequestBody, reqEditors ...RequestEditorFn) (*RebuildViewResponse, error)
 
 	// RefreshViewWithBodyWithResponse Refresh rows of a view
 	//
@@ -10279,7 +10957,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views/{name}/refresh (the `RefreshView` operationId).
-	RefreshViewWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RefreshViewResponse, error)
+	RefreshViewWithBodyWithResponse(ctx context.Context, name string, params *RefreshViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RefreshViewResponse, error)
 
 	// RefreshViewWithResponse Refresh rows of a view
 	//
@@ -10288,21 +10966,21 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views/{name}/refresh (the `RefreshView` operationId).
-	RefreshViewWithResponse(ctx context.Context, name string, body RefreshViewJSONRequestBody, reqEditors ...RequestEditorFn) (*RefreshViewResponse, error)
+	RefreshViewWithResponse(ctx context.Context, name string, params *RefreshViewParams, body RefreshViewJSONRequestBody, reqEditors ...RequestEditorFn) (*RefreshViewResponse, error)
 
 	// ResumeViewWithBodyWithResponse Resume a paused view
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views/{name}/resume (the `ResumeView` operationId).
-	ResumeViewWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeViewResponse, error)
+	ResumeViewWithBodyWithResponse(ctx context.Context, name string, params *ResumeViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeViewResponse, error)
 
 	// ResumeViewWithResponse Resume a paused view
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views/{name}/resume (the `ResumeView` operationId).
-	ResumeViewWithResponse(ctx context.Context, name string, body ResumeViewJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeViewResponse, error)
+	ResumeViewWithResponse(ctx context.Context, name string, params *ResumeViewParams, body ResumeViewJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeViewResponse, error)
 
 	// GetViewSQLWithResponse Show the SQL of a view
 	//
@@ -10316,14 +10994,14 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views/{name}/verify (the `VerifyView` operationId).
-	VerifyViewWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*VerifyViewResponse, error)
+	VerifyViewWithBodyWithResponse(ctx context.Context, name string, params *VerifyViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*VerifyViewResponse, error)
 
 	// VerifyViewWithResponse Compare a view with its SELECT
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/views/{name}/verify (the `VerifyView` operationId).
-	VerifyViewWithResponse(ctx context.Context, name string, body VerifyViewJSONRequestBody, reqEditors ...RequestEditorFn) (*VerifyViewResponse, error)
+	VerifyViewWithResponse(ctx context.Context, name string, params *VerifyViewParams, body VerifyViewJSONRequestBody, reqEditors ...RequestEditorFn) (*VerifyViewResponse, error)
 }
 
 type ShowArchiveResponse struct {
@@ -10422,6 +11100,8 @@ type RequestBaseResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -10459,6 +11139,11 @@ func (r RequestBaseResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r RequestBaseResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RequestBaseResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -10533,6 +11218,8 @@ type RequestProofResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -10570,6 +11257,11 @@ func (r RequestProofResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r RequestProofResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RequestProofResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -10921,6 +11613,8 @@ type CancelBackfillResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -10958,6 +11652,11 @@ func (r CancelBackfillResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r CancelBackfillResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r CancelBackfillResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -11032,6 +11731,8 @@ type PauseBackfillResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -11069,6 +11770,11 @@ func (r PauseBackfillResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r PauseBackfillResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PauseBackfillResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -11143,6 +11849,8 @@ type ResumeBackfillResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -11180,6 +11888,11 @@ func (r ResumeBackfillResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r ResumeBackfillResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ResumeBackfillResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -11974,6 +12687,8 @@ type DiscardDeadLettersResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -12011,6 +12726,11 @@ func (r DiscardDeadLettersResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r DiscardDeadLettersResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r DiscardDeadLettersResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -12085,6 +12805,8 @@ type ReplayDeadLettersResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -12122,6 +12844,11 @@ func (r ReplayDeadLettersResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r ReplayDeadLettersResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ReplayDeadLettersResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -12279,6 +13006,8 @@ type PauseConsumerResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -12316,6 +13045,11 @@ func (r PauseConsumerResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r PauseConsumerResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PauseConsumerResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -12501,6 +13235,8 @@ type ResumeConsumerResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -12538,6 +13274,11 @@ func (r ResumeConsumerResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r ResumeConsumerResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ResumeConsumerResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -12612,6 +13353,8 @@ type RewindConsumerResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -12649,6 +13392,11 @@ func (r RewindConsumerResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r RewindConsumerResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RewindConsumerResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -12723,6 +13471,8 @@ type SnapshotConsumerResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -12760,6 +13510,11 @@ func (r SnapshotConsumerResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r SnapshotConsumerResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r SnapshotConsumerResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -13420,6 +14175,8 @@ type CancelJobsResponse struct {
 	ApplicationproblemJSON401 *Unauthorized
 	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
 	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -13452,6 +14209,11 @@ func (r CancelJobsResponse) GetApplicationproblemJSON401() *Unauthorized {
 // GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
 func (r CancelJobsResponse) GetApplicationproblemJSON403() *Forbidden {
 	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r CancelJobsResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -13524,6 +14286,8 @@ type DeleteJobsResponse struct {
 	ApplicationproblemJSON401 *Unauthorized
 	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
 	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -13556,6 +14320,11 @@ func (r DeleteJobsResponse) GetApplicationproblemJSON401() *Unauthorized {
 // GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
 func (r DeleteJobsResponse) GetApplicationproblemJSON403() *Forbidden {
 	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r DeleteJobsResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -13628,6 +14397,8 @@ type RetryJobsResponse struct {
 	ApplicationproblemJSON401 *Unauthorized
 	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
 	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -13660,6 +14431,11 @@ func (r RetryJobsResponse) GetApplicationproblemJSON401() *Unauthorized {
 // GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
 func (r RetryJobsResponse) GetApplicationproblemJSON403() *Forbidden {
 	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RetryJobsResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -13900,6 +14676,8 @@ type CancelJobResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -13937,6 +14715,11 @@ func (r CancelJobResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r CancelJobResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r CancelJobResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -14011,6 +14794,8 @@ type RetryJobResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -14048,6 +14833,11 @@ func (r RetryJobResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r RetryJobResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RetryJobResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -14239,6 +15029,8 @@ type PauseQueueResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -14276,6 +15068,11 @@ func (r PauseQueueResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r PauseQueueResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PauseQueueResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -14350,6 +15147,8 @@ type ResumeQueueResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -14387,6 +15186,11 @@ func (r ResumeQueueResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r ResumeQueueResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ResumeQueueResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -14459,6 +15263,8 @@ type RequestRollupsResponse struct {
 	ApplicationproblemJSON401 *Unauthorized
 	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
 	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -14491,6 +15297,11 @@ func (r RequestRollupsResponse) GetApplicationproblemJSON401() *Unauthorized {
 // GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
 func (r RequestRollupsResponse) GetApplicationproblemJSON403() *Forbidden {
 	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RequestRollupsResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -14639,6 +15450,8 @@ type PauseScheduleResponse struct {
 	ApplicationproblemJSON401 *Unauthorized
 	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
 	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -14671,6 +15484,11 @@ func (r PauseScheduleResponse) GetApplicationproblemJSON401() *Unauthorized {
 // GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
 func (r PauseScheduleResponse) GetApplicationproblemJSON403() *Forbidden {
 	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PauseScheduleResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -14743,6 +15561,8 @@ type ResumeScheduleResponse struct {
 	ApplicationproblemJSON401 *Unauthorized
 	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
 	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -14775,6 +15595,11 @@ func (r ResumeScheduleResponse) GetApplicationproblemJSON401() *Unauthorized {
 // GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
 func (r ResumeScheduleResponse) GetApplicationproblemJSON403() *Forbidden {
 	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ResumeScheduleResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -14847,6 +15672,8 @@ type RunScheduleResponse struct {
 	ApplicationproblemJSON401 *Unauthorized
 	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
 	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -14879,6 +15706,11 @@ func (r RunScheduleResponse) GetApplicationproblemJSON401() *Unauthorized {
 // GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
 func (r RunScheduleResponse) GetApplicationproblemJSON403() *Forbidden {
 	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RunScheduleResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -15034,6 +15866,8 @@ type ChangeSnapshotResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -15066,6 +15900,11 @@ func (r ChangeSnapshotResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r ChangeSnapshotResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ChangeSnapshotResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -15726,6 +16565,8 @@ type VerifyResponse struct {
 	ApplicationproblemJSON401 *Unauthorized
 	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
 	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -15758,6 +16599,11 @@ func (r VerifyResponse) GetApplicationproblemJSON401() *Unauthorized {
 // GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
 func (r VerifyResponse) GetApplicationproblemJSON403() *Forbidden {
 	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r VerifyResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -15951,6 +16797,8 @@ type ApplyViewsResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -15993,6 +16841,11 @@ func (r ApplyViewsResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r ApplyViewsResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ApplyViewsResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -16233,6 +17086,8 @@ type DecideDriftResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -16270,6 +17125,11 @@ func (r DecideDriftResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r DecideDriftResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r DecideDriftResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -16342,6 +17202,8 @@ type PauseViewResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -16374,6 +17236,11 @@ func (r PauseViewResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r PauseViewResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PauseViewResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -16448,6 +17315,8 @@ type RebuildViewResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -16485,6 +17354,11 @@ func (r RebuildViewResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r RebuildViewResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RebuildViewResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -16559,6 +17433,8 @@ type RefreshViewResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -16596,6 +17472,11 @@ func (r RefreshViewResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r RefreshViewResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RefreshViewResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -16668,6 +17549,8 @@ type ResumeViewResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -16700,6 +17583,11 @@ func (r ResumeViewResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r ResumeViewResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ResumeViewResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -16864,6 +17752,8 @@ type VerifyViewResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Repeated
 	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationproblemJSON413 *TooLarge
 	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -16901,6 +17791,11 @@ func (r VerifyViewResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r VerifyViewResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r VerifyViewResponse) GetApplicationproblemJSON409() *Repeated {
+	return r.ApplicationproblemJSON409
 }
 
 // GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -16984,8 +17879,8 @@ func (c *ClientWithResponses) ShowArchiveWithResponse(ctx context.Context, reqEd
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/archive/bases (the `RequestBase` operationId).
-func (c *ClientWithResponses) RequestBaseWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestBaseResponse, error) {
-	rsp, err := c.RequestBaseWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) RequestBaseWithBodyWithResponse(ctx context.Context, params *RequestBaseParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestBaseResponse, error) {
+	rsp, err := c.RequestBaseWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -16999,8 +17894,8 @@ func (c *ClientWithResponses) RequestBaseWithBodyWithResponse(ctx context.Contex
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/archive/bases (the `RequestBase` operationId).
-func (c *ClientWithResponses) RequestBaseWithResponse(ctx context.Context, body RequestBaseJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestBaseResponse, error) {
-	rsp, err := c.RequestBase(ctx, body, reqEditors...)
+func (c *ClientWithResponses) RequestBaseWithResponse(ctx context.Context, params *RequestBaseParams, body RequestBaseJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestBaseResponse, error) {
+	rsp, err := c.RequestBase(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17014,8 +17909,8 @@ func (c *ClientWithResponses) RequestBaseWithResponse(ctx context.Context, body 
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/archive/proofs (the `RequestProof` operationId).
-func (c *ClientWithResponses) RequestProofWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestProofResponse, error) {
-	rsp, err := c.RequestProofWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) RequestProofWithBodyWithResponse(ctx context.Context, params *RequestProofParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestProofResponse, error) {
+	rsp, err := c.RequestProofWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17029,8 +17924,8 @@ func (c *ClientWithResponses) RequestProofWithBodyWithResponse(ctx context.Conte
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/archive/proofs (the `RequestProof` operationId).
-func (c *ClientWithResponses) RequestProofWithResponse(ctx context.Context, body RequestProofJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestProofResponse, error) {
-	rsp, err := c.RequestProof(ctx, body, reqEditors...)
+func (c *ClientWithResponses) RequestProofWithResponse(ctx context.Context, params *RequestProofParams, body RequestProofJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestProofResponse, error) {
+	rsp, err := c.RequestProof(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17102,8 +17997,8 @@ func (c *ClientWithResponses) GetBackfillWithResponse(ctx context.Context, id in
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/backfills/{id}/cancel (the `CancelBackfill` operationId).
-func (c *ClientWithResponses) CancelBackfillWithBodyWithResponse(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelBackfillResponse, error) {
-	rsp, err := c.CancelBackfillWithBody(ctx, id, contentType, body, reqEditors...)
+func (c *ClientWithResponses) CancelBackfillWithBodyWithResponse(ctx context.Context, id int, params *CancelBackfillParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelBackfillResponse, error) {
+	rsp, err := c.CancelBackfillWithBody(ctx, id, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17117,8 +18012,8 @@ func (c *ClientWithResponses) CancelBackfillWithBodyWithResponse(ctx context.Con
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/backfills/{id}/cancel (the `CancelBackfill` operationId).
-func (c *ClientWithResponses) CancelBackfillWithResponse(ctx context.Context, id int, body CancelBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelBackfillResponse, error) {
-	rsp, err := c.CancelBackfill(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) CancelBackfillWithResponse(ctx context.Context, id int, params *CancelBackfillParams, body CancelBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelBackfillResponse, error) {
+	rsp, err := c.CancelBackfill(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17132,8 +18027,8 @@ func (c *ClientWithResponses) CancelBackfillWithResponse(ctx context.Context, id
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/backfills/{id}/pause (the `PauseBackfill` operationId).
-func (c *ClientWithResponses) PauseBackfillWithBodyWithResponse(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseBackfillResponse, error) {
-	rsp, err := c.PauseBackfillWithBody(ctx, id, contentType, body, reqEditors...)
+func (c *ClientWithResponses) PauseBackfillWithBodyWithResponse(ctx context.Context, id int, params *PauseBackfillParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseBackfillResponse, error) {
+	rsp, err := c.PauseBackfillWithBody(ctx, id, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17147,8 +18042,8 @@ func (c *ClientWithResponses) PauseBackfillWithBodyWithResponse(ctx context.Cont
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/backfills/{id}/pause (the `PauseBackfill` operationId).
-func (c *ClientWithResponses) PauseBackfillWithResponse(ctx context.Context, id int, body PauseBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseBackfillResponse, error) {
-	rsp, err := c.PauseBackfill(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) PauseBackfillWithResponse(ctx context.Context, id int, params *PauseBackfillParams, body PauseBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseBackfillResponse, error) {
+	rsp, err := c.PauseBackfill(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17162,8 +18057,8 @@ func (c *ClientWithResponses) PauseBackfillWithResponse(ctx context.Context, id 
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/backfills/{id}/resume (the `ResumeBackfill` operationId).
-func (c *ClientWithResponses) ResumeBackfillWithBodyWithResponse(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeBackfillResponse, error) {
-	rsp, err := c.ResumeBackfillWithBody(ctx, id, contentType, body, reqEditors...)
+func (c *ClientWithResponses) ResumeBackfillWithBodyWithResponse(ctx context.Context, id int, params *ResumeBackfillParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeBackfillResponse, error) {
+	rsp, err := c.ResumeBackfillWithBody(ctx, id, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17177,8 +18072,8 @@ func (c *ClientWithResponses) ResumeBackfillWithBodyWithResponse(ctx context.Con
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/backfills/{id}/resume (the `ResumeBackfill` operationId).
-func (c *ClientWithResponses) ResumeBackfillWithResponse(ctx context.Context, id int, body ResumeBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeBackfillResponse, error) {
-	rsp, err := c.ResumeBackfill(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) ResumeBackfillWithResponse(ctx context.Context, id int, params *ResumeBackfillParams, body ResumeBackfillJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeBackfillResponse, error) {
+	rsp, err := c.ResumeBackfill(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17295,8 +18190,8 @@ func (c *ClientWithResponses) PutConsumerWithResponse(ctx context.Context, name 
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/ack (the `AcknowledgeChanges` operationId).
-func (c *ClientWithResponses) AcknowledgeChangesWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AcknowledgeChangesResponse, error) {
-	rsp, err := c.AcknowledgeChangesWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) AcknowledgeChangesWithBodyWithResponse(ctx context.Context, name string, params *AcknowledgeChangesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AcknowledgeChangesResponse, error) {
+	rsp, err := c.AcknowledgeChangesWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17310,8 +18205,8 @@ func (c *ClientWithResponses) AcknowledgeChangesWithBodyWithResponse(ctx context
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/ack (the `AcknowledgeChanges` operationId).
-func (c *ClientWithResponses) AcknowledgeChangesWithResponse(ctx context.Context, name string, body AcknowledgeChangesJSONRequestBody, reqEditors ...RequestEditorFn) (*AcknowledgeChangesResponse, error) {
-	rsp, err := c.AcknowledgeChanges(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) AcknowledgeChangesWithResponse(ctx context.Context, name string, params *AcknowledgeChangesParams, body AcknowledgeChangesJSONRequestBody, reqEditors ...RequestEditorFn) (*AcknowledgeChangesResponse, error) {
+	rsp, err := c.AcknowledgeChanges(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17340,8 +18235,8 @@ func (c *ClientWithResponses) ListDeadLettersWithResponse(ctx context.Context, n
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/deadletters/discard (the `DiscardDeadLetters` operationId).
-func (c *ClientWithResponses) DiscardDeadLettersWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DiscardDeadLettersResponse, error) {
-	rsp, err := c.DiscardDeadLettersWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) DiscardDeadLettersWithBodyWithResponse(ctx context.Context, name string, params *DiscardDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DiscardDeadLettersResponse, error) {
+	rsp, err := c.DiscardDeadLettersWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17355,8 +18250,8 @@ func (c *ClientWithResponses) DiscardDeadLettersWithBodyWithResponse(ctx context
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/deadletters/discard (the `DiscardDeadLetters` operationId).
-func (c *ClientWithResponses) DiscardDeadLettersWithResponse(ctx context.Context, name string, body DiscardDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*DiscardDeadLettersResponse, error) {
-	rsp, err := c.DiscardDeadLetters(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) DiscardDeadLettersWithResponse(ctx context.Context, name string, params *DiscardDeadLettersParams, body DiscardDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*DiscardDeadLettersResponse, error) {
+	rsp, err := c.DiscardDeadLetters(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17370,8 +18265,8 @@ func (c *ClientWithResponses) DiscardDeadLettersWithResponse(ctx context.Context
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/deadletters/replay (the `ReplayDeadLetters` operationId).
-func (c *ClientWithResponses) ReplayDeadLettersWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayDeadLettersResponse, error) {
-	rsp, err := c.ReplayDeadLettersWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) ReplayDeadLettersWithBodyWithResponse(ctx context.Context, name string, params *ReplayDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayDeadLettersResponse, error) {
+	rsp, err := c.ReplayDeadLettersWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17385,8 +18280,8 @@ func (c *ClientWithResponses) ReplayDeadLettersWithBodyWithResponse(ctx context.
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/deadletters/replay (the `ReplayDeadLetters` operationId).
-func (c *ClientWithResponses) ReplayDeadLettersWithResponse(ctx context.Context, name string, body ReplayDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayDeadLettersResponse, error) {
-	rsp, err := c.ReplayDeadLetters(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) ReplayDeadLettersWithResponse(ctx context.Context, name string, params *ReplayDeadLettersParams, body ReplayDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayDeadLettersResponse, error) {
+	rsp, err := c.ReplayDeadLetters(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17415,8 +18310,8 @@ func (c *ClientWithResponses) GetDeadLetterWithResponse(ctx context.Context, nam
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/pause (the `PauseConsumer` operationId).
-func (c *ClientWithResponses) PauseConsumerWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseConsumerResponse, error) {
-	rsp, err := c.PauseConsumerWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) PauseConsumerWithBodyWithResponse(ctx context.Context, name string, params *PauseConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseConsumerResponse, error) {
+	rsp, err := c.PauseConsumerWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17430,8 +18325,8 @@ func (c *ClientWithResponses) PauseConsumerWithBodyWithResponse(ctx context.Cont
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/pause (the `PauseConsumer` operationId).
-func (c *ClientWithResponses) PauseConsumerWithResponse(ctx context.Context, name string, body PauseConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseConsumerResponse, error) {
-	rsp, err := c.PauseConsumer(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) PauseConsumerWithResponse(ctx context.Context, name string, params *PauseConsumerParams, body PauseConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseConsumerResponse, error) {
+	rsp, err := c.PauseConsumer(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17475,8 +18370,8 @@ func (c *ClientWithResponses) PollChangesWithResponse(ctx context.Context, name 
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/resume (the `ResumeConsumer` operationId).
-func (c *ClientWithResponses) ResumeConsumerWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeConsumerResponse, error) {
-	rsp, err := c.ResumeConsumerWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) ResumeConsumerWithBodyWithResponse(ctx context.Context, name string, params *ResumeConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeConsumerResponse, error) {
+	rsp, err := c.ResumeConsumerWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17490,8 +18385,8 @@ func (c *ClientWithResponses) ResumeConsumerWithBodyWithResponse(ctx context.Con
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/resume (the `ResumeConsumer` operationId).
-func (c *ClientWithResponses) ResumeConsumerWithResponse(ctx context.Context, name string, body ResumeConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeConsumerResponse, error) {
-	rsp, err := c.ResumeConsumer(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) ResumeConsumerWithResponse(ctx context.Context, name string, params *ResumeConsumerParams, body ResumeConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeConsumerResponse, error) {
+	rsp, err := c.ResumeConsumer(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17505,8 +18400,8 @@ func (c *ClientWithResponses) ResumeConsumerWithResponse(ctx context.Context, na
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/rewind (the `RewindConsumer` operationId).
-func (c *ClientWithResponses) RewindConsumerWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RewindConsumerResponse, error) {
-	rsp, err := c.RewindConsumerWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) RewindConsumerWithBodyWithResponse(ctx context.Context, name string, params *RewindConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RewindConsumerResponse, error) {
+	rsp, err := c.RewindConsumerWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17520,8 +18415,8 @@ func (c *ClientWithResponses) RewindConsumerWithBodyWithResponse(ctx context.Con
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/rewind (the `RewindConsumer` operationId).
-func (c *ClientWithResponses) RewindConsumerWithResponse(ctx context.Context, name string, body RewindConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*RewindConsumerResponse, error) {
-	rsp, err := c.RewindConsumer(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) RewindConsumerWithResponse(ctx context.Context, name string, params *RewindConsumerParams, body RewindConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*RewindConsumerResponse, error) {
+	rsp, err := c.RewindConsumer(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17535,8 +18430,8 @@ func (c *ClientWithResponses) RewindConsumerWithResponse(ctx context.Context, na
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/snapshot (the `SnapshotConsumer` operationId).
-func (c *ClientWithResponses) SnapshotConsumerWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SnapshotConsumerResponse, error) {
-	rsp, err := c.SnapshotConsumerWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) SnapshotConsumerWithBodyWithResponse(ctx context.Context, name string, params *SnapshotConsumerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SnapshotConsumerResponse, error) {
+	rsp, err := c.SnapshotConsumerWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17550,8 +18445,8 @@ func (c *ClientWithResponses) SnapshotConsumerWithBodyWithResponse(ctx context.C
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/consumers/{name}/snapshot (the `SnapshotConsumer` operationId).
-func (c *ClientWithResponses) SnapshotConsumerWithResponse(ctx context.Context, name string, body SnapshotConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*SnapshotConsumerResponse, error) {
-	rsp, err := c.SnapshotConsumer(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) SnapshotConsumerWithResponse(ctx context.Context, name string, params *SnapshotConsumerParams, body SnapshotConsumerJSONRequestBody, reqEditors ...RequestEditorFn) (*SnapshotConsumerResponse, error) {
+	rsp, err := c.SnapshotConsumer(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17670,8 +18565,8 @@ func (c *ClientWithResponses) ListJobsWithResponse(ctx context.Context, params *
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
-func (c *ClientWithResponses) CancelJobsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelJobsResponse, error) {
-	rsp, err := c.CancelJobsWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) CancelJobsWithBodyWithResponse(ctx context.Context, params *CancelJobsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelJobsResponse, error) {
+	rsp, err := c.CancelJobsWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17685,8 +18580,8 @@ func (c *ClientWithResponses) CancelJobsWithBodyWithResponse(ctx context.Context
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/jobs/cancel (the `CancelJobs` operationId).
-func (c *ClientWithResponses) CancelJobsWithResponse(ctx context.Context, body CancelJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelJobsResponse, error) {
-	rsp, err := c.CancelJobs(ctx, body, reqEditors...)
+func (c *ClientWithResponses) CancelJobsWithResponse(ctx context.Context, params *CancelJobsParams, body CancelJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelJobsResponse, error) {
+	rsp, err := c.CancelJobs(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17700,8 +18595,8 @@ func (c *ClientWithResponses) CancelJobsWithResponse(ctx context.Context, body C
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
-func (c *ClientWithResponses) DeleteJobsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DeleteJobsResponse, error) {
-	rsp, err := c.DeleteJobsWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) DeleteJobsWithBodyWithResponse(ctx context.Context, params *DeleteJobsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DeleteJobsResponse, error) {
+	rsp, err := c.DeleteJobsWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17715,8 +18610,8 @@ func (c *ClientWithResponses) DeleteJobsWithBodyWithResponse(ctx context.Context
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/jobs/delete (the `DeleteJobs` operationId).
-func (c *ClientWithResponses) DeleteJobsWithResponse(ctx context.Context, body DeleteJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*DeleteJobsResponse, error) {
-	rsp, err := c.DeleteJobs(ctx, body, reqEditors...)
+func (c *ClientWithResponses) DeleteJobsWithResponse(ctx context.Context, params *DeleteJobsParams, body DeleteJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*DeleteJobsResponse, error) {
+	rsp, err := c.DeleteJobs(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17730,8 +18625,8 @@ func (c *ClientWithResponses) DeleteJobsWithResponse(ctx context.Context, body D
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
-func (c *ClientWithResponses) RetryJobsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RetryJobsResponse, error) {
-	rsp, err := c.RetryJobsWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) RetryJobsWithBodyWithResponse(ctx context.Context, params *RetryJobsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RetryJobsResponse, error) {
+	rsp, err := c.RetryJobsWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17745,8 +18640,8 @@ func (c *ClientWithResponses) RetryJobsWithBodyWithResponse(ctx context.Context,
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/jobs/retry (the `RetryJobs` operationId).
-func (c *ClientWithResponses) RetryJobsWithResponse(ctx context.Context, body RetryJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*RetryJobsResponse, error) {
-	rsp, err := c.RetryJobs(ctx, body, reqEditors...)
+func (c *ClientWithResponses) RetryJobsWithResponse(ctx context.Context, params *RetryJobsParams, body RetryJobsJSONRequestBody, reqEditors ...RequestEditorFn) (*RetryJobsResponse, error) {
+	rsp, err := c.RetryJobs(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17790,8 +18685,8 @@ func (c *ClientWithResponses) ShowJobWithResponse(ctx context.Context, id int, r
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/jobs/{id}/cancel (the `CancelJob` operationId).
-func (c *ClientWithResponses) CancelJobWithBodyWithResponse(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelJobResponse, error) {
-	rsp, err := c.CancelJobWithBody(ctx, id, contentType, body, reqEditors...)
+func (c *ClientWithResponses) CancelJobWithBodyWithResponse(ctx context.Context, id int, params *CancelJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelJobResponse, error) {
+	rsp, err := c.CancelJobWithBody(ctx, id, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17805,8 +18700,8 @@ func (c *ClientWithResponses) CancelJobWithBodyWithResponse(ctx context.Context,
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/jobs/{id}/cancel (the `CancelJob` operationId).
-func (c *ClientWithResponses) CancelJobWithResponse(ctx context.Context, id int, body CancelJobJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelJobResponse, error) {
-	rsp, err := c.CancelJob(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) CancelJobWithResponse(ctx context.Context, id int, params *CancelJobParams, body CancelJobJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelJobResponse, error) {
+	rsp, err := c.CancelJob(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17820,8 +18715,8 @@ func (c *ClientWithResponses) CancelJobWithResponse(ctx context.Context, id int,
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/jobs/{id}/retry (the `RetryJob` operationId).
-func (c *ClientWithResponses) RetryJobWithBodyWithResponse(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RetryJobResponse, error) {
-	rsp, err := c.RetryJobWithBody(ctx, id, contentType, body, reqEditors...)
+func (c *ClientWithResponses) RetryJobWithBodyWithResponse(ctx context.Context, id int, params *RetryJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RetryJobResponse, error) {
+	rsp, err := c.RetryJobWithBody(ctx, id, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17835,8 +18730,8 @@ func (c *ClientWithResponses) RetryJobWithBodyWithResponse(ctx context.Context, 
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/jobs/{id}/retry (the `RetryJob` operationId).
-func (c *ClientWithResponses) RetryJobWithResponse(ctx context.Context, id int, body RetryJobJSONRequestBody, reqEditors ...RequestEditorFn) (*RetryJobResponse, error) {
-	rsp, err := c.RetryJob(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) RetryJobWithResponse(ctx context.Context, id int, params *RetryJobParams, body RetryJobJSONRequestBody, reqEditors ...RequestEditorFn) (*RetryJobResponse, error) {
+	rsp, err := c.RetryJob(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17878,8 +18773,8 @@ func (c *ClientWithResponses) ListQueuesWithResponse(ctx context.Context, reqEdi
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/queues/{name}/pause (the `PauseQueue` operationId).
-func (c *ClientWithResponses) PauseQueueWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseQueueResponse, error) {
-	rsp, err := c.PauseQueueWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) PauseQueueWithBodyWithResponse(ctx context.Context, name string, params *PauseQueueParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseQueueResponse, error) {
+	rsp, err := c.PauseQueueWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17893,8 +18788,8 @@ func (c *ClientWithResponses) PauseQueueWithBodyWithResponse(ctx context.Context
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/queues/{name}/pause (the `PauseQueue` operationId).
-func (c *ClientWithResponses) PauseQueueWithResponse(ctx context.Context, name string, body PauseQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseQueueResponse, error) {
-	rsp, err := c.PauseQueue(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) PauseQueueWithResponse(ctx context.Context, name string, params *PauseQueueParams, body PauseQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseQueueResponse, error) {
+	rsp, err := c.PauseQueue(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17908,8 +18803,8 @@ func (c *ClientWithResponses) PauseQueueWithResponse(ctx context.Context, name s
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/queues/{name}/resume (the `ResumeQueue` operationId).
-func (c *ClientWithResponses) ResumeQueueWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeQueueResponse, error) {
-	rsp, err := c.ResumeQueueWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) ResumeQueueWithBodyWithResponse(ctx context.Context, name string, params *ResumeQueueParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeQueueResponse, error) {
+	rsp, err := c.ResumeQueueWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17923,8 +18818,8 @@ func (c *ClientWithResponses) ResumeQueueWithBodyWithResponse(ctx context.Contex
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/queues/{name}/resume (the `ResumeQueue` operationId).
-func (c *ClientWithResponses) ResumeQueueWithResponse(ctx context.Context, name string, body ResumeQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeQueueResponse, error) {
-	rsp, err := c.ResumeQueue(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) ResumeQueueWithResponse(ctx context.Context, name string, params *ResumeQueueParams, body ResumeQueueJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeQueueResponse, error) {
+	rsp, err := c.ResumeQueue(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17938,8 +18833,8 @@ func (c *ClientWithResponses) ResumeQueueWithResponse(ctx context.Context, name 
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/rollups (the `RequestRollups` operationId).
-func (c *ClientWithResponses) RequestRollupsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestRollupsResponse, error) {
-	rsp, err := c.RequestRollupsWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) RequestRollupsWithBodyWithResponse(ctx context.Context, params *RequestRollupsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestRollupsResponse, error) {
+	rsp, err := c.RequestRollupsWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17953,8 +18848,8 @@ func (c *ClientWithResponses) RequestRollupsWithBodyWithResponse(ctx context.Con
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/rollups (the `RequestRollups` operationId).
-func (c *ClientWithResponses) RequestRollupsWithResponse(ctx context.Context, body RequestRollupsJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestRollupsResponse, error) {
-	rsp, err := c.RequestRollups(ctx, body, reqEditors...)
+func (c *ClientWithResponses) RequestRollupsWithResponse(ctx context.Context, params *RequestRollupsParams, body RequestRollupsJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestRollupsResponse, error) {
+	rsp, err := c.RequestRollups(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17983,8 +18878,8 @@ func (c *ClientWithResponses) ListSchedulesWithResponse(ctx context.Context, req
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/schedules/daily_rollup/pause (the `PauseSchedule` operationId).
-func (c *ClientWithResponses) PauseScheduleWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseScheduleResponse, error) {
-	rsp, err := c.PauseScheduleWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) PauseScheduleWithBodyWithResponse(ctx context.Context, params *PauseScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseScheduleResponse, error) {
+	rsp, err := c.PauseScheduleWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17998,8 +18893,8 @@ func (c *ClientWithResponses) PauseScheduleWithBodyWithResponse(ctx context.Cont
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/schedules/daily_rollup/pause (the `PauseSchedule` operationId).
-func (c *ClientWithResponses) PauseScheduleWithResponse(ctx context.Context, body PauseScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseScheduleResponse, error) {
-	rsp, err := c.PauseSchedule(ctx, body, reqEditors...)
+func (c *ClientWithResponses) PauseScheduleWithResponse(ctx context.Context, params *PauseScheduleParams, body PauseScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseScheduleResponse, error) {
+	rsp, err := c.PauseSchedule(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18013,8 +18908,8 @@ func (c *ClientWithResponses) PauseScheduleWithResponse(ctx context.Context, bod
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/schedules/daily_rollup/resume (the `ResumeSchedule` operationId).
-func (c *ClientWithResponses) ResumeScheduleWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeScheduleResponse, error) {
-	rsp, err := c.ResumeScheduleWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) ResumeScheduleWithBodyWithResponse(ctx context.Context, params *ResumeScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeScheduleResponse, error) {
+	rsp, err := c.ResumeScheduleWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18028,8 +18923,8 @@ func (c *ClientWithResponses) ResumeScheduleWithBodyWithResponse(ctx context.Con
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/schedules/daily_rollup/resume (the `ResumeSchedule` operationId).
-func (c *ClientWithResponses) ResumeScheduleWithResponse(ctx context.Context, body ResumeScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeScheduleResponse, error) {
-	rsp, err := c.ResumeSchedule(ctx, body, reqEditors...)
+func (c *ClientWithResponses) ResumeScheduleWithResponse(ctx context.Context, params *ResumeScheduleParams, body ResumeScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeScheduleResponse, error) {
+	rsp, err := c.ResumeSchedule(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18043,8 +18938,8 @@ func (c *ClientWithResponses) ResumeScheduleWithResponse(ctx context.Context, bo
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/schedules/daily_rollup/run (the `RunSchedule` operationId).
-func (c *ClientWithResponses) RunScheduleWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RunScheduleResponse, error) {
-	rsp, err := c.RunScheduleWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) RunScheduleWithBodyWithResponse(ctx context.Context, params *RunScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RunScheduleResponse, error) {
+	rsp, err := c.RunScheduleWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18058,8 +18953,8 @@ func (c *ClientWithResponses) RunScheduleWithBodyWithResponse(ctx context.Contex
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/schedules/daily_rollup/run (the `RunSchedule` operationId).
-func (c *ClientWithResponses) RunScheduleWithResponse(ctx context.Context, body RunScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*RunScheduleResponse, error) {
-	rsp, err := c.RunSchedule(ctx, body, reqEditors...)
+func (c *ClientWithResponses) RunScheduleWithResponse(ctx context.Context, params *RunScheduleParams, body RunScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*RunScheduleResponse, error) {
+	rsp, err := c.RunSchedule(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18086,8 +18981,8 @@ func (c *ClientWithResponses) ListSnapshotsWithResponse(ctx context.Context, par
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/snapshots/{id} (the `ChangeSnapshot` operationId).
-func (c *ClientWithResponses) ChangeSnapshotWithBodyWithResponse(ctx context.Context, id int, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeSnapshotResponse, error) {
-	rsp, err := c.ChangeSnapshotWithBody(ctx, id, contentType, body, reqEditors...)
+func (c *ClientWithResponses) ChangeSnapshotWithBodyWithResponse(ctx context.Context, id int, params *ChangeSnapshotParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeSnapshotResponse, error) {
+	rsp, err := c.ChangeSnapshotWithBody(ctx, id, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18099,8 +18994,8 @@ func (c *ClientWithResponses) ChangeSnapshotWithBodyWithResponse(ctx context.Con
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/snapshots/{id} (the `ChangeSnapshot` operationId).
-func (c *ClientWithResponses) ChangeSnapshotWithResponse(ctx context.Context, id int, body ChangeSnapshotJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeSnapshotResponse, error) {
-	rsp, err := c.ChangeSnapshot(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) ChangeSnapshotWithResponse(ctx context.Context, id int, params *ChangeSnapshotParams, body ChangeSnapshotJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeSnapshotResponse, error) {
+	rsp, err := c.ChangeSnapshot(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18232,8 +19127,8 @@ func (c *ClientWithResponses) ListVerificationsWithResponse(ctx context.Context,
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/verifications (the `Verify` operationId).
-func (c *ClientWithResponses) VerifyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*VerifyResponse, error) {
-	rsp, err := c.VerifyWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) VerifyWithBodyWithResponse(ctx context.Context, params *VerifyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*VerifyResponse, error) {
+	rsp, err := c.VerifyWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18247,8 +19142,8 @@ func (c *ClientWithResponses) VerifyWithBodyWithResponse(ctx context.Context, co
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/verifications (the `Verify` operationId).
-func (c *ClientWithResponses) VerifyWithResponse(ctx context.Context, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*VerifyResponse, error) {
-	rsp, err := c.Verify(ctx, body, reqEditors...)
+func (c *ClientWithResponses) VerifyWithResponse(ctx context.Context, params *VerifyParams, body VerifyJSONRequestBody, reqEditors ...RequestEditorFn) (*VerifyResponse, error) {
+	rsp, err := c.Verify(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18290,8 +19185,8 @@ func (c *ClientWithResponses) ListViewsWithResponse(ctx context.Context, reqEdit
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views (the `ApplyViews` operationId).
-func (c *ClientWithResponses) ApplyViewsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyViewsResponse, error) {
-	rsp, err := c.ApplyViewsWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) ApplyViewsWithBodyWithResponse(ctx context.Context, params *ApplyViewsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyViewsResponse, error) {
+	rsp, err := c.ApplyViewsWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18305,8 +19200,8 @@ func (c *ClientWithResponses) ApplyViewsWithBodyWithResponse(ctx context.Context
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views (the `ApplyViews` operationId).
-func (c *ClientWithResponses) ApplyViewsWithResponse(ctx context.Context, body ApplyViewsJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyViewsResponse, error) {
-	rsp, err := c.ApplyViews(ctx, body, reqEditors...)
+func (c *ClientWithResponses) ApplyViewsWithResponse(ctx context.Context, params *ApplyViewsParams, body ApplyViewsJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyViewsResponse, error) {
+	rsp, err := c.ApplyViews(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18348,8 +19243,8 @@ func (c *ClientWithResponses) GetViewWithResponse(ctx context.Context, name stri
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views/{name}/drift (the `DecideDrift` operationId).
-func (c *ClientWithResponses) DecideDriftWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DecideDriftResponse, error) {
-	rsp, err := c.DecideDriftWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) DecideDriftWithBodyWithResponse(ctx context.Context, name string, params *DecideDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DecideDriftResponse, error) {
+	rsp, err := c.DecideDriftWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18363,8 +19258,8 @@ func (c *ClientWithResponses) DecideDriftWithBodyWithResponse(ctx context.Contex
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views/{name}/drift (the `DecideDrift` operationId).
-func (c *ClientWithResponses) DecideDriftWithResponse(ctx context.Context, name string, body DecideDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideDriftResponse, error) {
-	rsp, err := c.DecideDrift(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) DecideDriftWithResponse(ctx context.Context, name string, params *DecideDriftParams, body DecideDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideDriftResponse, error) {
+	rsp, err := c.DecideDrift(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18378,8 +19273,8 @@ func (c *ClientWithResponses) DecideDriftWithResponse(ctx context.Context, name 
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views/{name}/pause (the `PauseView` operationId).
-func (c *ClientWithResponses) PauseViewWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseViewResponse, error) {
-	rsp, err := c.PauseViewWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) PauseViewWithBodyWithResponse(ctx context.Context, name string, params *PauseViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseViewResponse, error) {
+	rsp, err := c.PauseViewWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18393,8 +19288,8 @@ func (c *ClientWithResponses) PauseViewWithBodyWithResponse(ctx context.Context,
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views/{name}/pause (the `PauseView` operationId).
-func (c *ClientWithResponses) PauseViewWithResponse(ctx context.Context, name string, body PauseViewJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseViewResponse, error) {
-	rsp, err := c.PauseView(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) PauseViewWithResponse(ctx context.Context, name string, params *PauseViewParams, body PauseViewJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseViewResponse, error) {
+	rsp, err := c.PauseView(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18408,8 +19303,8 @@ func (c *ClientWithResponses) PauseViewWithResponse(ctx context.Context, name st
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views/{name}/rebuild (the `RebuildView` operationId).
-func (c *ClientWithResponses) RebuildViewWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RebuildViewResponse, error) {
-	rsp, err := c.RebuildViewWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) RebuildViewWithBodyWithResponse(ctx context.Context, name string, params *RebuildViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RebuildViewResponse, error) {
+	rsp, err := c.RebuildViewWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18423,8 +19318,8 @@ func (c *ClientWithResponses) RebuildViewWithBodyWithResponse(ctx context.Contex
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views/{name}/rebuild (the `RebuildView` operationId).
-func (c *ClientWithResponses) RebuildViewWithResponse(ctx context.Context, name string, body RebuildViewJSONRequestBody, reqEditors ...RequestEditorFn) (*RebuildViewResponse, error) {
-	rsp, err := c.RebuildView(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) RebuildViewWithResponse(ctx context.Context, name string, params *RebuildViewParams, body RebuildViewJSONRequestBody, reqEditors ...RequestEditorFn) (*RebuildViewResponse, error) {
+	rsp, err := c.RebuildView(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18438,8 +19333,8 @@ func (c *ClientWithResponses) RebuildViewWithResponse(ctx context.Context, name 
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views/{name}/refresh (the `RefreshView` operationId).
-func (c *ClientWithResponses) RefreshViewWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RefreshViewResponse, error) {
-	rsp, err := c.RefreshViewWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) RefreshViewWithBodyWithResponse(ctx context.Context, name string, params *RefreshViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RefreshViewResponse, error) {
+	rsp, err := c.RefreshViewWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18453,8 +19348,8 @@ func (c *ClientWithResponses) RefreshViewWithBodyWithResponse(ctx context.Contex
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views/{name}/refresh (the `RefreshView` operationId).
-func (c *ClientWithResponses) RefreshViewWithResponse(ctx context.Context, name string, body RefreshViewJSONRequestBody, reqEditors ...RequestEditorFn) (*RefreshViewResponse, error) {
-	rsp, err := c.RefreshView(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) RefreshViewWithResponse(ctx context.Context, name string, params *RefreshViewParams, body RefreshViewJSONRequestBody, reqEditors ...RequestEditorFn) (*RefreshViewResponse, error) {
+	rsp, err := c.RefreshView(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18466,8 +19361,8 @@ func (c *ClientWithResponses) RefreshViewWithResponse(ctx context.Context, name 
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views/{name}/resume (the `ResumeView` operationId).
-func (c *ClientWithResponses) ResumeViewWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeViewResponse, error) {
-	rsp, err := c.ResumeViewWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) ResumeViewWithBodyWithResponse(ctx context.Context, name string, params *ResumeViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeViewResponse, error) {
+	rsp, err := c.ResumeViewWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18479,8 +19374,8 @@ func (c *ClientWithResponses) ResumeViewWithBodyWithResponse(ctx context.Context
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views/{name}/resume (the `ResumeView` operationId).
-func (c *ClientWithResponses) ResumeViewWithResponse(ctx context.Context, name string, body ResumeViewJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeViewResponse, error) {
-	rsp, err := c.ResumeView(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) ResumeViewWithResponse(ctx context.Context, name string, params *ResumeViewParams, body ResumeViewJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeViewResponse, error) {
+	rsp, err := c.ResumeView(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18505,8 +19400,8 @@ func (c *ClientWithResponses) GetViewSQLWithResponse(ctx context.Context, name s
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views/{name}/verify (the `VerifyView` operationId).
-func (c *ClientWithResponses) VerifyViewWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*VerifyViewResponse, error) {
-	rsp, err := c.VerifyViewWithBody(ctx, name, contentType, body, reqEditors...)
+func (c *ClientWithResponses) VerifyViewWithBodyWithResponse(ctx context.Context, name string, params *VerifyViewParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*VerifyViewResponse, error) {
+	rsp, err := c.VerifyViewWithBody(ctx, name, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18518,8 +19413,8 @@ func (c *ClientWithResponses) VerifyViewWithBodyWithResponse(ctx context.Context
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/views/{name}/verify (the `VerifyView` operationId).
-func (c *ClientWithResponses) VerifyViewWithResponse(ctx context.Context, name string, body VerifyViewJSONRequestBody, reqEditors ...RequestEditorFn) (*VerifyViewResponse, error) {
-	rsp, err := c.VerifyView(ctx, name, body, reqEditors...)
+func (c *ClientWithResponses) VerifyViewWithResponse(ctx context.Context, name string, params *VerifyViewParams, body VerifyViewJSONRequestBody, reqEditors ...RequestEditorFn) (*VerifyViewResponse, error) {
+	rsp, err := c.VerifyView(ctx, name, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18643,6 +19538,13 @@ func ParseRequestBaseResponse(rsp *http.Response) (*RequestBaseResponse, error) 
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -18738,6 +19640,13 @@ func ParseRequestProofResponse(rsp *http.Response) (*RequestProofResponse, error
 			return nil, err
 		}
 		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -19073,6 +19982,13 @@ func ParseCancelBackfillResponse(rsp *http.Response) (*CancelBackfillResponse, e
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -19169,6 +20085,13 @@ func ParsePauseBackfillResponse(rsp *http.Response) (*PauseBackfillResponse, err
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -19264,6 +20187,13 @@ func ParseResumeBackfillResponse(rsp *http.Response) (*ResumeBackfillResponse, e
 			return nil, err
 		}
 		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -19967,6 +20897,13 @@ func ParseDiscardDeadLettersResponse(rsp *http.Response) (*DiscardDeadLettersRes
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -20062,6 +20999,13 @@ func ParseReplayDeadLettersResponse(rsp *http.Response) (*ReplayDeadLettersRespo
 			return nil, err
 		}
 		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -20226,6 +21170,13 @@ func ParsePauseConsumerResponse(rsp *http.Response) (*PauseConsumerResponse, err
 			return nil, err
 		}
 		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -20419,6 +21370,13 @@ func ParseResumeConsumerResponse(rsp *http.Response) (*ResumeConsumerResponse, e
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -20515,6 +21473,13 @@ func ParseRewindConsumerResponse(rsp *http.Response) (*RewindConsumerResponse, e
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -20610,6 +21575,13 @@ func ParseSnapshotConsumerResponse(rsp *http.Response) (*SnapshotConsumerRespons
 			return nil, err
 		}
 		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -21198,6 +22170,13 @@ func ParseCancelJobsResponse(rsp *http.Response) (*CancelJobsResponse, error) {
 		}
 		response.ApplicationproblemJSON403 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21287,6 +22266,13 @@ func ParseDeleteJobsResponse(rsp *http.Response) (*DeleteJobsResponse, error) {
 		}
 		response.ApplicationproblemJSON403 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21375,6 +22361,13 @@ func ParseRetryJobsResponse(rsp *http.Response) (*RetryJobsResponse, error) {
 			return nil, err
 		}
 		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -21611,6 +22604,13 @@ func ParseCancelJobResponse(rsp *http.Response) (*CancelJobResponse, error) {
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21706,6 +22706,13 @@ func ParseRetryJobResponse(rsp *http.Response) (*RetryJobResponse, error) {
 			return nil, err
 		}
 		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -21890,6 +22897,13 @@ func ParsePauseQueueResponse(rsp *http.Response) (*PauseQueueResponse, error) {
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21986,6 +23000,13 @@ func ParseResumeQueueResponse(rsp *http.Response) (*ResumeQueueResponse, error) 
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22074,6 +23095,13 @@ func ParseRequestRollupsResponse(rsp *http.Response) (*RequestRollupsResponse, e
 			return nil, err
 		}
 		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -22225,6 +23253,13 @@ func ParsePauseScheduleResponse(rsp *http.Response) (*PauseScheduleResponse, err
 		}
 		response.ApplicationproblemJSON403 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22314,6 +23349,13 @@ func ParseResumeScheduleResponse(rsp *http.Response) (*ResumeScheduleResponse, e
 		}
 		response.ApplicationproblemJSON403 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22402,6 +23444,13 @@ func ParseRunScheduleResponse(rsp *http.Response) (*RunScheduleResponse, error) 
 			return nil, err
 		}
 		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -22562,6 +23611,13 @@ func ParseChangeSnapshotResponse(rsp *http.Response) (*ChangeSnapshotResponse, e
 			return nil, err
 		}
 		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -23138,6 +24194,13 @@ func ParseVerifyResponse(rsp *http.Response) (*VerifyResponse, error) {
 		}
 		response.ApplicationproblemJSON403 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23327,6 +24390,13 @@ func ParseApplyViewsResponse(rsp *http.Response) (*ApplyViewsResponse, error) {
 			return nil, err
 		}
 		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -23563,6 +24633,13 @@ func ParseDecideDriftResponse(rsp *http.Response) (*DecideDriftResponse, error) 
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23654,6 +24731,13 @@ func ParsePauseViewResponse(rsp *http.Response) (*PauseViewResponse, error) {
 			return nil, err
 		}
 		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -23751,6 +24835,13 @@ func ParseRebuildViewResponse(rsp *http.Response) (*RebuildViewResponse, error) 
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23847,6 +24938,13 @@ func ParseRefreshViewResponse(rsp *http.Response) (*RefreshViewResponse, error) 
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23938,6 +25036,13 @@ func ParseResumeViewResponse(rsp *http.Response) (*ResumeViewResponse, error) {
 			return nil, err
 		}
 		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
@@ -24109,6 +25214,13 @@ func ParseVerifyViewResponse(rsp *http.Response) (*VerifyViewResponse, error) {
 			return nil, err
 		}
 		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Repeated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest TooLarge
