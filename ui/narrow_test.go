@@ -66,7 +66,7 @@ func TestNarrow(t *testing.T) {
 		shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword, Width: width})
 		for _, path := range []string{
 			"/", "/dates", "/dates/2026-02-20", "/dates/2026-03-02", "/dates/2026-03-04", "/jobs", "/verifications", "/audit", "/schedule", "/trends", "/alerts", "/totals",
-			"/entities?metric=events&period=7", "/jobs/" + strconv.FormatInt(job, 10),
+			"/entities?metric=events&period=7", "/jobs/" + strconv.FormatInt(job, 10), "/backfills", "/backfills/1", "/entity?id=70&from=2026-03-01&to=2026-03-14",
 		} {
 			shown.Go(t, s.URL+path)
 			if strings.HasPrefix(path, "/entities") {

@@ -3,6 +3,7 @@ package capture
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/daymill/daymill/internal/capture/log"
@@ -29,6 +30,11 @@ func (v streamView) state() string {
 		return "stopped"
 	}
 	return v.State
+}
+
+// leavesOut reports whether a table that matches is not captured.
+func (v streamView) leavesOut() bool {
+	return slices.ContainsFunc(v.Captured, func(one stream.Captured) bool { return one.Reason != "" })
 }
 
 // open returns how many of the listed gaps are not repaired.

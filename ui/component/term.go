@@ -54,13 +54,33 @@ func Words() []Term {
 		{Name: "due", Word: "due", Means: "A request is due when its date is over, or later if it asks for that. From then on a worker may take it."},
 		{Name: "median", Word: "median", Means: "Half of the values are at most this: half of the runs took no longer."},
 		{Name: "growth", Word: "growth", Means: "By how much a count differs from that of as many dates a period earlier."},
+	}
+}
+
+// CaptureWords returns the words of capture and of views.
+func CaptureWords() []Term {
+	return []Term{
+		{Name: "stream", Word: "stream", Means: "What Daymill reads from one database: the changes of its captured tables, in the order of their commits."},
+		{Name: "log", Word: "log", Means: "The changes of all streams, stored in Daymill's own database until every consumer has them."},
+		{Name: "position", Word: "position", Means: "The number of a change in the log. A later change has a higher one."},
+		{Name: "key", Word: "key", Means: "The values of a row's primary key. The changes of one key are delivered in order."},
+		{Name: "gap", Word: "gap", Means: "Changes that were not captured. Reading the tables again repairs it."},
+		{Name: "snapshot", Word: "snapshot", Means: "The rows that a table has, read in chunks while its changes continue to arrive."},
+		{Name: "consumer", Word: "consumer", Means: "Who receives changes: a sink such as a webhook or another database, a view, or a program that polls."},
+		{Name: "shard", Word: "shard", Means: "A part of a consumer's keys. The shards of a consumer are delivered side by side."},
 		{Name: "lag", Word: "lag", Means: "How long a change takes from its commit until it reaches the log, or a consumer."},
+		{Name: "dead_letter", Word: "dead letter", Means: "A change that a consumer refused. Later changes of its key wait behind it; those of other keys are delivered."},
+		{Name: "rewind", Word: "rewind", Means: "Sets a consumer to another position: to an earlier one to deliver changes again, or to a later one to skip some."},
+		{Name: "view", Word: "view", Means: "A table that Daymill keeps equal to a SELECT over captured tables."},
+		{Name: "refresh", Word: "refresh", Means: "Computes some rows of a view again, or all of them."},
+		{Name: "rebuild", Word: "rebuild", Means: "Fills a new table for a view while the old one serves, and then puts it in its place."},
+		{Name: "drift", Word: "drift", Means: "The columns of a view's tables have changed since the view was applied. You decide whether the view follows."},
 	}
 }
 
 // Means returns the meaning of a state or a word, or an empty text if it is unknown.
 func Means(name string) string {
-	for _, all := range [][]Term{States(), Words()} {
+	for _, all := range [][]Term{States(), Words(), CaptureWords()} {
 		if i := slices.IndexFunc(all, func(t Term) bool { return t.Name == name }); i >= 0 {
 			return all[i].Means
 		}

@@ -450,7 +450,7 @@ func schedulePage(view scheduleView) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 38, "</dd><dt>Worker last seen</dt><dd>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 38, "</dd><dt>Last report</dt><dd>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -483,7 +483,7 @@ func schedulePage(view scheduleView) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 42, "<p class=\"quietly below\">A paused queue keeps its jobs. Running jobs finish.</p></section><section class=\"panel\" aria-labelledby=\"workers\"><h2 id=\"workers\">Workers seen in the last two minutes</h2>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 42, "<p class=\"quietly below\">A paused queue keeps its jobs. Running jobs finish. Workers report every ten minutes that they work a queue.</p></section><section class=\"panel\" aria-labelledby=\"workers\"><h2 id=\"workers\">Workers seen in the last two minutes</h2>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -108,6 +108,12 @@ func change(now, before int64, same bool) string {
 	return format.Growth(now, before)
 }
 
+// daysText writes a number of days of the form.
+func daysText(days string) string {
+	n, _ := strconv.ParseInt(days, 10, 64) // The form has only numbers.
+	return format.Plural(n, "day")
+}
+
 func units() []string { return []string{component.Date, component.Week, component.Month} }
 
 // query returns the query parameters of this range.

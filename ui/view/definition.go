@@ -40,6 +40,21 @@ func attach(w http.ResponseWriter, name, text string) {
 	_, _ = w.Write([]byte(text))
 }
 
+// exampleDefinition is what the empty form shows.
+const exampleDefinition = `name: order_report
+tables:
+  - database: app
+    table: orders
+    columns:
+      - {column: id, as: order_id, key: true}
+      - total
+  - database: app
+    table: customers
+    to: orders
+    join: {customer_id: id}
+    columns:
+      - {column: name, as: customer}`
+
 // written is the page on which a person writes a definition.
 type written struct {
 	Text     string

@@ -1,5 +1,6 @@
 // Pagebench measures how long the pages take with a database of ten years: by default a million jobs, 3,650 dates and ten million rows of
-// metrics. `make bench-pages` runs it on a temporary Postgres.
+// metrics. `make bench-pages` runs it on a temporary Postgres. With -url it loads the pages of a running Daymill in Chromium, and prints what the
+// browser reports about each.
 package main
 
 import (
@@ -31,6 +32,7 @@ import (
 // options are the sizes.
 type options struct {
 	jobs, dates, metrics, rounds int
+	url, password, shots         string
 }
 
 func main() {
@@ -39,9 +41,16 @@ func main() {
 	flag.IntVar(&o.dates, "dates", 3_650, "dates in the ledger")
 	flag.IntVar(&o.metrics, "metrics", 10_000_000, "rows of metrics")
 	flag.IntVar(&o.rounds, "rounds", 40, "how often each page is loaded")
+	flag.StringVar(&o.url, "url", "", "measure the pages of a running Daymill in Chromium instead")
+	flag.StringVar(&o.password, "password", "", "admin's password there")
+	flag.StringVar(&o.shots, "shots", "", "folder for pictures of these pages, in four settings")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, o, os.Stdout)
+	work := run
+	if o.url != "" {
+		work = visit
+	}
+	err := work(ctx, o, os.Stdout)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "pagebench:", err)
