@@ -37,12 +37,13 @@ type tablesForm struct {
 	KeysOnly string // likewise
 	NoRepair bool
 	New      bool   // the database is not captured yet
+	First    bool   // no database is captured yet
 	Wrong    string // what is wrong in the form
 }
 
 // tablesForms returns a form for each stream, and one for a database that is not captured.
 func tablesForms(views []streamView) []tablesForm {
-	next := tablesForm{Database: config.App, URL: "$DATABASE_URL", New: true}
+	next := tablesForm{Database: config.App, URL: "$DATABASE_URL", New: true, First: len(views) == 0}
 	var forms []tablesForm
 	for _, view := range views {
 		forms = append(forms, tablesForm{
