@@ -124,8 +124,10 @@ func TestAPIOnce(t *testing.T) {
 		require.Equal(t, http.StatusAccepted, b.call(t, "POST", "/api/rollups", ask, key("k")).status)
 		// Another process is at it, and ends.
 		b.db.Do(t, "UPDATE daymill.calls SET status = 0")
-		answered := make(chan response)
-		go func() { answered <- b.call(t, "POST", "/api/rollups", ask, key("k")) }()
+		answered := make(chan response, 1)
+		var group sync.WaitGroup
+		group.Go(func() { answered <- b.call(t, "POST", "/api/rollups", ask, key("k")) })
+		defer group.Wait()
 		for range 3 {
 			select {
 			case answer := <-answered:

@@ -1,6 +1,7 @@
 package telemetry_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,4 +63,36 @@ func TestOutage(t *testing.T) {
 	warn()
 	require.Equal(t, `"Postgres answers again" after=1m29s lines_left_out=180`, lines()[0])
 	require.False(t, outage.Lasts())
+	// Another outage: what belongs to the first is forgotten, a clock that goes back does not silence it, and a call that was given up says nothing.
+	report(2*time.Minute, down)
+	report(2*time.Minute, context.Canceled)
+	report(0, down)
+	report(2*time.Minute, nil)
+	all := lines()
+	require.Contains(t, all[1], `"Postgres still does not answer"`)
+	require.Equal(t, `"Postgres answers again" after=0s lines_left_out=0`, all[2])
+	report(2*time.Minute, context.Canceled)
+	require.False(t, outage.Lasts())
+
+	// Whatever way an error says it, also in a group.
+	report(3*time.Minute, down)
+	lines()
+	logger.WithGroup("g").WarnContext(t.Context(), "again", slog.Any("error", quiet{down}))
+	for _, text := range []string{
+		"the database cannot be reached", "failed to connect to x", "connection refused", "connection reset by peer", "write: broken pipe", "conn closed", "unexpected EOF",
+		"context deadline exceeded", "(SQLSTATE 57P01)", "(SQLSTATE 08006)",
+	} {
+		logger.WarnContext(t.Context(), "again", slog.String("error", text))
+		require.Empty(t, lines(), text)
+	}
+
+	var none *telemetry.Outage
+	none.Report(t.Context(), at, down)
+	require.False(t, none.Lasts())
 }
+
+// quiet is an error whose text says nothing.
+type quiet struct{ error }
+
+func (quiet) Error() string   { return "no" }
+func (q quiet) Unwrap() error { return q.error }

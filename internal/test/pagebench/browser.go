@@ -174,4 +174,3 @@ func kind(link string, base *url.URL) string {
 	}
 	return "/" + strings.Join(parts, "/")
 }
-
