@@ -68,6 +68,18 @@ archive-kills: ## Kill the archiver 20 times under pgbench, and compare a restor
 archive-points: ## Restore an archive to 50 random positions and times, and compare each with what was recorded then. make test takes 6.
 	DAYMILL_ARCHIVE_POINTS=50 go test ./internal/archive/restore -run TestChain/RandomPoints -count=1 -timeout 30m
 
+# SEEDS and SEED_FROM are those of chaos below.
+.PHONY: archive-seeds
+archive-seeds: ## Break what the archive depends on at random, and judge each moment that can be restored: SEEDS=100 SEED_FROM=1. make test does 2.
+	DAYMILL_ARCHIVE_SEEDS=$(SEEDS) DAYMILL_ARCHIVE_SEED=$(SEED_FROM) go test ./internal/archive/restore -run 'TestSeeds$$' -count=1 -timeout 3h -v
+
+# SOURCE is src/test/regress of Postgres's source, from `apt-get source postgresql-15`. It also needs postgresql-server-dev-15 and a C compiler.
+SOURCE ?= postgresql-15/src/test/regress
+
+.PHONY: archive-regress
+archive-regress: ## Archive a database while Postgres's regression suite runs in it, restore it with psql alone, and compare: SOURCE=…
+	go run ./internal/test/regress -source $(SOURCE)
+
 .PHONY: complete
 complete: ## Check that the last `make test` ran every test and skipped none.
 	go run ./internal/test/complete tmp/test.json

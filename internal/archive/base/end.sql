@@ -1,3 +1,4 @@
+RESET synchronous_commit; -- The last commit makes everything before it durable.
 SELECT daymill_restore.wake();
 DO $$
 DECLARE

@@ -125,16 +125,27 @@ EMPTY
       text "$(sums "segments/$segment.sql.json" | cut -c 67-)"
     fi
   done | LC_ALL=C awk -v base="$base" -v at="$at" -v final="$final" -v open="${open-}" "$inside"'
+    # Statements that change a row are sent to the server together, because each message costs a round trip.
+    function flush() { if (held != "") print held ";"; held = ""; size = 0 }
+    function statement(text) {
+      if (held != "" && size < 65536) print held "\\;"; else flush()
+      held = text
+      size += length(text)
+    }
     function torn() { print "a segment is torn, or one is missing" >"/dev/stderr"; failed = 1; exit 1 }
-    inside() { if (!skip) print; next }
+    inside() { if (!skip) { flush(); print }; next }
     /^-- Daymill archive, / { if (end != "" && end != $NF) torn(); end = "none" }
     /^-- end of segment / { end = $NF }
     /^-- at / || /^BEGIN; -- / || /^COMMIT; -- / { here = $3 }
     /^BEGIN; -- / { if (substr($4, 1, 26) > at) over = 1; within = 1; skip = over || here < base }
     # Later values of sequences are not left out, because a sequence must not be behind. Earlier values would be.
-    !skip && (within || here >= base && /^SELECT setval[(]/) { print }
+    !skip && (within || here >= base && /^SELECT setval[(]/) {
+      if (/^(BEGIN|COMMIT); -- /) statement(substr($1, 1, length($1) - 1))
+      else if (/^(INSERT INTO|UPDATE ONLY|DELETE FROM ONLY|WITH old AS) /) statement(substr($0, 1, length($0) - 1))
+      else { flush(); print }
+    }
     /^COMMIT; -- / { within = skip = 0 }
-    END { if (failed) exit 1; if (within || until != "" || end != "" && end != final && !(open + 0 && end == "none")) torn() }'
+    END { if (failed) exit 1; flush(); if (within || until != "" || end != "" && end != final && !(open + 0 && end == "none")) torn() }'
   cat end.sql
   printf '%s\n' '\echo restored'
 } | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d "$1")

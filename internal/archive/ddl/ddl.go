@@ -92,6 +92,7 @@ type Message struct {
 	Objects  []string          `json:"objects"`
 	SQL      string            `json:"sql"`    // made from the catalog; empty if the text is used
 	Bodies   []string          `json:"bodies"` // bodies of the SQL functions that may have run the statement
+	Bound    string            `json:"bound"`  // of the partition that was created, from the catalog
 	PID      int               `json:"pid"`
 	At       string            `json:"at"` // when the client sent the query
 	Table    string            `json:"table"`

@@ -295,6 +295,7 @@ DECLARE
     skip text := '';
     statement text;
     bodies json;
+    bound text;
     the_table text;
 BEGIN
     IF daymill_archive.kept('quiet') = 'on' THEN
@@ -327,9 +328,12 @@ BEGIN
         SELECT json_agg(p.prosrc) INTO bodies FROM pg_proc AS p INNER JOIN pg_language AS l ON l.oid = p.prolang
         WHERE l.lanname = 'sql' AND p.proname = substring(the_context FROM E'^[^\n]*\nSQL function "([^"]*)"');
     END IF;
+    IF the_tag = 'CREATE TABLE' THEN -- The bounds of a partition may be computed.
+        SELECT pg_get_expr(c.relpartbound, c.oid) INTO bound FROM pg_class AS c WHERE c.oid = made;
+    END IF;
     PERFORM daymill_archive.roles();
     PERFORM daymill_archive.say(json_build_object('kind', 'end', 'tag', the_tag, 'skip', skip, 'query', current_query(), 'context', the_context,
-        'settings', the_settings, 'objects', objects, 'sql', statement, 'bodies', bodies, 'pid', pg_backend_pid(),
+        'settings', the_settings, 'objects', objects, 'sql', statement, 'bodies', bodies, 'bound', bound, 'pid', pg_backend_pid(),
         'at', extract(epoch FROM statement_timestamp())::text));
     INSERT INTO daymill_archive.identity (relation, name)
     SELECT a.attrelid, a.attname FROM pg_event_trigger_ddl_commands() AS c

@@ -168,39 +168,3 @@ func (s statement) has(tag string) bool {
 	}
 	return place == len(words)
 }
-
-// dropIndex returns a DROP INDEX that does not fail if the index is missing: one that a failed CREATE INDEX CONCURRENTLY has left is not in
-// the archive.
-func (s statement) dropIndex() string {
-	for _, t := range s.tokens[2:] {
-		switch t.text {
-		case "CONCURRENTLY", "IF", "EXISTS":
-		default:
-			return "DROP INDEX IF EXISTS " + s.text[t.start-s.start:]
-		}
-	}
-	return s.text
-}
-
-// plain returns the statement without CONCURRENTLY, which cannot run in a transaction. It is empty if the statement only ends one
-// that ran before.
-func (s statement) plain() string {
-	if len(s.tokens) < 2 || s.tokens[0].text != "CREATE" && s.tokens[0].text != "DROP" && s.tokens[0].text != "ALTER" && s.tokens[0].text != "REFRESH" {
-		return s.text
-	}
-	if s.tokens[0].text == "DROP" && s.tokens[1].text == "INDEX" {
-		return s.dropIndex()
-	}
-	index := s.tokens[1].text == "INDEX" || len(s.tokens) > 2 && s.tokens[2].text == "INDEX" || s.tokens[0].text == "REFRESH"
-	detach := false
-	for i, t := range s.tokens {
-		detach = detach || s.tokens[0].text == "ALTER" && t.text == "DETACH" && t.depth == 0
-		switch {
-		case t.text == "CONCURRENTLY" && t.depth == 0 && (index && i < 4 || detach):
-			return s.text[:t.start-s.start] + s.text[t.end-s.start:]
-		case t.text == "FINALIZE" && detach && i == len(s.tokens)-1:
-			return ""
-		}
-	}
-	return s.text
-}

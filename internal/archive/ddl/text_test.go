@@ -30,3 +30,48 @@ func TestReader_DropIndex(t *testing.T) {
 		require.Equal(t, `DROP INDEX IF EXISTS "a b", c`, text)
 	}
 }
+
+// The machine of a restore may not have the tablespaces of the source.
+func TestReader_Tablespace(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ tag, query, want string }{
+		{"CREATE TABLE", `CREATE TABLE t (i int) TABLESPACE "my space"`, `CREATE TABLE t (i int) `},
+		{"CREATE TABLE", "create unlogged table t (i int primary key using index tablespace s) partition by list (i) tablespace s", "create unlogged table t (i int primary key ) partition by list (i) "},
+		{"CREATE TABLE", "CREATE TABLE p PARTITION OF t DEFAULT TABLESPACE s", "CREATE TABLE p PARTITION OF t DEFAULT "},
+		{"CREATE TABLE", "CREATE TABLE tablespace (tablespace text)", "CREATE TABLE tablespace (tablespace text)"},
+		{"CREATE INDEX", "CREATE UNIQUE INDEX CONCURRENTLY ON tablespace (tablespace) TABLESPACE s WHERE i > 1", "CREATE UNIQUE INDEX  ON tablespace (tablespace)  WHERE i > 1"},
+		{"CREATE MATERIALIZED VIEW", "CREATE MATERIALIZED VIEW v TABLESPACE s AS SELECT i tablespace FROM t", "CREATE MATERIALIZED VIEW v  AS SELECT i tablespace FROM t"},
+		{"ALTER TABLE", "ALTER TABLE t ADD tablespace int, ADD UNIQUE (i) USING INDEX TABLESPACE s", "ALTER TABLE t ADD tablespace int, ADD UNIQUE (i) "},
+		{"ALTER TABLE", "ALTER TABLE t SET TABLESPACE s, SET (fillfactor = 70)", "ALTER TABLE t SET TABLESPACE pg_default, SET (fillfactor = 70)"},
+		{"ALTER INDEX", "ALTER INDEX i SET TABLESPACE s", "ALTER INDEX i SET TABLESPACE pg_default"},
+		{"ALTER TABLE", "ALTER TABLE ALL IN TABLESPACE s SET TABLESPACE pg_default", ""},
+		{"ALTER TABLE", "ALTER TABLE t DETACH PARTITION p CONCURRENTLY", "ALTER TABLE t DETACH PARTITION p "},
+		{"ALTER TABLE", "ALTER TABLE t DETACH PARTITION p FINALIZE", ""},
+		{"CREATE VIEW", "CREATE VIEW v AS SELECT i TABLESPACE FROM t", "CREATE VIEW v AS SELECT i TABLESPACE FROM t"},
+	} {
+		text, err := (&ddl.Reader{}).Text(ddl.Message{Tag: c.tag, Query: c.query})
+		require.NoError(t, err)
+		require.Equal(t, c.want, text)
+	}
+}
+
+// A restore would compute the bounds of a partition again, and its rows would not fit.
+func TestReader_Bound(t *testing.T) {
+	t.Parallel()
+	const bound = "FOR VALUES FROM (MINVALUE) TO ('2026-11-29 09:37:17.287228')"
+	for _, c := range []struct{ query, want string }{
+		{"CREATE TABLE p PARTITION OF t FOR VALUES FROM (minvalue) TO (current_timestamp)", "CREATE TABLE p PARTITION OF t " + bound},
+		{
+			"create table p partition of t (check (i > 1)) for values from (minvalue) to (f(now(), 1)) partition by list (i) with (fillfactor = 70) tablespace s",
+			"create table p partition of t (check (i > 1)) " + bound + " partition by list (i) with (fillfactor = 70) ",
+		},
+		{"CREATE TABLE p PARTITION OF t FOR VALUES IN (now()) WITH (fillfactor = 70)", "CREATE TABLE p PARTITION OF t " + bound + " WITH (fillfactor = 70)"},
+		{"CREATE TABLE p PARTITION OF t FOR VALUES FROM (MINVALUE, 1) TO ('x', -2.5)", "CREATE TABLE p PARTITION OF t FOR VALUES FROM (MINVALUE, 1) TO ('x', -2.5)"},
+		{"CREATE TABLE p PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 1)", "CREATE TABLE p PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 1)"},
+		{"CREATE TABLE p PARTITION OF t DEFAULT", "CREATE TABLE p PARTITION OF t DEFAULT"},
+	} {
+		text, err := (&ddl.Reader{}).Text(ddl.Message{Tag: "CREATE TABLE", Query: c.query, Bound: bound})
+		require.NoError(t, err)
+		require.Equal(t, c.want, text)
+	}
+}

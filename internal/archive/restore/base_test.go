@@ -1,14 +1,18 @@
 package restore_test
 
 import (
+	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/archive/base"
@@ -188,4 +192,59 @@ func parallelBase(t *testing.T, b *testBundle) {
 	output, err := exec.CommandContext(t.Context(), "sh", filepath.Join(b.archive, "restore.sh"), into).CombinedOutput()
 	require.NoError(t, err, string(output))
 	b.equal(t, into)
+}
+
+// gated is a place whose parts with rows cannot be written before the gate is open.
+type gated struct {
+	store.Place
+
+	reached, gate chan struct{}
+	once          sync.Once
+}
+
+func (g *gated) Put(ctx context.Context, name string, write func(io.Writer) error) error {
+	if strings.Contains(name, "/2-rows-") {
+		g.once.Do(func() { close(g.reached) })
+		<-g.gate
+	}
+	return g.Place.Put(ctx, name, write)
+}
+
+// lockedTables: all large tables are locked before the first of them is copied, because otherwise one that is truncated meanwhile would
+// have no row of the snapshot.
+func lockedTables(t *testing.T, b *testBundle) {
+	t.Helper()
+	b.psql(t, "-c", "CREATE TABLE wide AS SELECT i, repeat('x', 1000) AS v FROM generate_series(1, 20000) AS i",
+		"-c", "CREATE TABLE next AS SELECT i, repeat('x', 1000) AS v FROM generate_series(1, 9000) AS i", "-c", "ANALYZE")
+	stop := b.run(t, 0)
+	place := &gated{Place: b.store.Place, reached: make(chan struct{}), gate: make(chan struct{})}
+	config := b.config()
+	config.Store, config.Jobs = store.New(place), 2
+	type result struct {
+		made chain.Base
+		err  error
+	}
+	done, truncated := make(chan result, 1), make(chan error, 1)
+	go func() {
+		made, err := base.Take(t.Context(), config, "a test")
+		done <- result{made, err}
+	}()
+	<-place.reached
+	go func() {
+		_, err := b.db.Exec(t.Context(), "SET lock_timeout = 0; TRUNCATE next", pgx.QueryExecModeSimpleProtocol)
+		truncated <- err
+	}()
+	require.Eventually(t, func() bool {
+		return len(truncated) == 1 || b.value(t, b.db.URL, "SELECT count(*)::text FROM pg_locks WHERE relation = 'next'::regclass AND NOT granted") == "1"
+	}, time.Minute, 10*time.Millisecond)
+	close(place.gate)
+	got := <-done
+	require.NoError(t, got.err)
+	require.NoError(t, <-truncated)
+	b.caughtUp(t)
+	stop()
+	b.equal(t, b.restored(t, restore.Config{}))
+	at, err := pglogrepl.ParseLSN(got.made.Position)
+	require.NoError(t, err)
+	require.Equal(t, "9000", b.value(t, b.restored(t, restore.Config{Target: chain.Target{LSN: at}}), "SELECT count(*)::text FROM next"))
 }

@@ -114,6 +114,11 @@ func TestChain(t *testing.T) {
 		b.equal(t, b.restored(t, restore.Config{Codec: codec}))
 	})
 
+	t.Run("LockedTables", func(t *testing.T) {
+		t.Parallel()
+		lockedTables(t, setup(t, base.Options{}))
+	})
+
 	// A schema change that the triggers could not write: the archive records a gap, and continues from a new base.
 	t.Run("LostSchema", func(t *testing.T) {
 		t.Parallel()
@@ -313,6 +318,21 @@ func TestChain(t *testing.T) {
 		}
 		require.Greater(t, runs, 3)
 		b.equal(t, into)
+	})
+
+	t.Run("SequenceDropped", func(t *testing.T) {
+		t.Parallel()
+		sequenceDropped(t, setup(t, base.Options{}))
+	})
+
+	t.Run("ShorterFile", func(t *testing.T) {
+		t.Parallel()
+		shorterFile(t, setup(t, base.Options{}))
+	})
+
+	t.Run("Unreadable", func(t *testing.T) {
+		t.Parallel()
+		unreadable(t, setup(t, base.Options{}))
 	})
 
 	t.Run("SlotDropped", func(t *testing.T) {

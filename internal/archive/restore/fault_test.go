@@ -35,8 +35,8 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// archiverVariable makes the test's program an archiver: it has the URL of the database and the directory of the archive, and init or base if the
-// program begins the archive, or makes a base, instead.
+// archiverVariable makes the test's program an archiver: it has the URL of the database and the place of the archive, and init or base if the
+// program begins the archive, or makes a base, instead, or often if it seals segments often.
 const archiverVariable = "DAYMILL_TEST_ARCHIVER"
 
 // archiver keeps an archive until the process is killed, and prints a line when it starts and for each error.
@@ -49,11 +49,12 @@ func archiver(ctx context.Context, arguments string) error {
 		return err
 	}
 	defer db.Close()
-	place, err := store.Directory(dir)
+	place, err := bucket.Open(ctx, dir)
 	if err != nil {
 		return err
 	}
 	config := base.Config{Source: db, URL: url, Store: place, Clock: hastyClock{}}
+	age := time.Duration(0)
 	switch strings.Join(fields[2:], "") {
 	case "init":
 		_, err := base.Init(ctx, config, base.Options{})
@@ -62,9 +63,11 @@ func archiver(ctx context.Context, arguments string) error {
 		config.Jobs = 3
 		_, err := base.Take(ctx, config, "a test")
 		return err
+	case "often":
+		age = 100 * time.Millisecond
 	}
 	k := keeper.Keeper{
-		Config: config, Size: 20_000,
+		Config: config, Size: 20_000, Age: age,
 		Started: func() { fmt.Fprintln(os.Stdout, "started") }, Listeners: telemetry.Listeners{errorsPrinted{}},
 	}
 	return k.Run(ctx)

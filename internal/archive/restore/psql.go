@@ -14,6 +14,9 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
+// lock is the key of an advisory lock that every psql of a restore holds. If a psql is killed, its session still runs what it was sent.
+const lock = "5074951364"
+
 // psql is a process that runs the SQL that is written to it, and stops at the first error.
 type psql struct {
 	io.WriteCloser
@@ -42,7 +45,7 @@ func start(ctx context.Context, config *Config) (p *psql, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start psql: %w", err)
 	}
-	_, _ = io.WriteString(p, base.Prelude) // If it fails, the next write fails, too.
+	_, _ = io.WriteString(p, base.Prelude+"SELECT pg_advisory_lock_shared("+lock+");\n") // If it fails, the next write fails, too.
 	return p, nil
 }
 

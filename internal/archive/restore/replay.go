@@ -15,7 +15,8 @@ import (
 
 // replay runs the transactions after the base, up to the target. Each transaction also records that it has run.
 func (r *restoration) replay(ctx context.Context) error {
-	return run(ctx, &r.config, func(to io.Writer) error {
+	return run(ctx, &r.config, func(writer io.Writer) error {
+		to := &joined{to: writer}
 		r.here = r.chain.Manifest.From
 		for _, seal := range r.chain.After(r.base) {
 			if r.over || seal.To <= r.position {
@@ -34,13 +35,16 @@ func (r *restoration) replay(ctx context.Context) error {
 		if err := r.open(to); err != nil {
 			return err
 		}
-		_, err := io.WriteString(to, base.EndSQL)
+		if err := to.flush(); err != nil {
+			return err
+		}
+		_, err := io.WriteString(writer, base.EndSQL)
 		return err
 	})
 }
 
 // open replays the unsealed segment, whose last transaction may be incomplete.
-func (r *restoration) open(to io.Writer) error {
+func (r *restoration) open(to *joined) error {
 	if r.chain.Open == "" || r.over {
 		return nil
 	}
@@ -54,7 +58,7 @@ func (r *restoration) open(to io.Writer) error {
 	return r.segment(io.LimitReader(file, size), to)
 }
 
-func (r *restoration) segment(from io.Reader, writer io.Writer) error {
+func (r *restoration) segment(from io.Reader, to *joined) error {
 	inside, skip := false, false
 	var last time.Time
 	return segment.Scan(from, func(line segment.Line) error {
@@ -86,11 +90,18 @@ func (r *restoration) segment(from io.Reader, writer io.Writer) error {
 			return nil
 		}
 		if before != "" {
-			if _, err := io.WriteString(writer, before); err != nil {
+			if err := to.statement([]byte(before)); err != nil {
 				return err
 			}
 		}
-		_, err := writer.Write(line.Text)
-		return err
+		switch {
+		case line.Kind == segment.Begin:
+			return to.statement([]byte("BEGIN;\n"))
+		case line.Kind == segment.Commit:
+			return to.statement([]byte("COMMIT;\n"))
+		case !line.Inside && changesRow(line.Text):
+			return to.statement(line.Text)
+		}
+		return to.line(line.Text)
 	})
 }

@@ -40,6 +40,9 @@ type Result struct {
 	LastCommit   time.Time
 }
 
+// patience is how long a restore waits for the sessions of an interrupted one.
+const patience = 30 * time.Second
+
 type restoration struct {
 	config   Config
 	chain    chain.Chain
@@ -80,11 +83,18 @@ func Run(ctx context.Context, config Config) (result Result, err error) {
 
 // look checks that the database is empty or has an interrupted restore.
 func (r *restoration) look(ctx context.Context) error {
-	db, err := postgres.Open(ctx, postgres.Config{URL: r.config.Into, ApplicationName: "daymill archive restore"})
+	db, err := postgres.Open(ctx, postgres.Config{URL: r.config.Into, ApplicationName: "daymill archive restore", StatementTimeout: 2 * patience, LockTimeout: patience})
 	if err != nil {
 		return err
 	}
 	defer db.Close()
+	_, err = db.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock("+lock+")")
+	if postgres.IsLockTimeout(err) {
+		return errors.New("another restore writes into the database, or the server still runs what an interrupted one has sent: wait until its session ends")
+	}
+	if err != nil {
+		return fmt.Errorf("check the database to restore into: %w", err)
+	}
 	var begun bool
 	var count int
 	err = db.QueryRow(ctx, `

@@ -310,8 +310,7 @@ func TestRestore(t *testing.T) {
 		b.caughtUp(t)
 		stop()
 		into := b.fresh(t)
-		output, err := exec.CommandContext(t.Context(), "sh", filepath.Join(b.archive, "restore.sh"), into).CombinedOutput()
-		require.NoError(t, err, string(output))
+		b.script(t, into)
 		b.equal(t, into)
 		require.Contains(t, b.refused(t, into), "the database is not empty")
 		require.Contains(t, b.refused(t, b.fresh(t), "yesterday"), "is not a time")
@@ -321,29 +320,9 @@ func TestRestore(t *testing.T) {
 		require.Contains(t, b.refused(t, b.fresh(t)), "FAILED")
 	})
 
-	// The archiver was killed while it wrote a transaction.
 	t.Run("PsqlAloneTorn", func(t *testing.T) {
 		t.Parallel()
-		b := setup(t)
-		stop := b.run(t, 0)
-		b.psql(t, "-c", "CREATE TABLE t (id int, v text)", "-c", "INSERT INTO t SELECT i, E'COMMIT; -- 00000000/00000000\nx' FROM generate_series(1, 9) AS i")
-		b.caughtUp(t)
-		stop()
-		archive := b.chain(t)
-		last := archive.OpenPath()
-		whole := read(t, last)
-		for _, torn := range []string{
-			"BEGIN; -- 0000000F/0FFFFFFF 2026-01-01T00:00:00.000000Z\nCOPY \"public\".\"t\" (\"id\") FROM stdin;\n1\nx",
-			"BEGIN; -- 0000000F/0FFFFFFF 2026-01-01T00:00:00.000000Z\nINSERT INTO public.t VALUES (1, 'x",
-			"BEGIN; -- 0000000F/0FFFFFFF 2026-01-01T00:00:00.000000Z\nINSERT INTO public.t VALUES (1);\nCOMMIT; -- 000000",
-			"BEGIN; -- 0000000F/0FFFFFFF 2026-01-01T00:00:00.000000Z\nSELECT $ddl$\nSELECT 1/0",
-		} {
-			require.NoError(t, os.WriteFile(last, []byte(whole+torn), 0o600))
-			into := b.fresh(t)
-			output, err := exec.CommandContext(t.Context(), "sh", filepath.Join(b.archive, "restore.sh"), into).CombinedOutput()
-			require.NoError(t, err, string(output))
-			b.equal(t, into)
-		}
+		psqlAloneTorn(t, setup(t))
 	})
 
 	t.Run("BesideCapture", func(t *testing.T) {
@@ -354,6 +333,11 @@ func TestRestore(t *testing.T) {
 	t.Run("RoleMadeLater", func(t *testing.T) {
 		t.Parallel()
 		roleMadeLater(t, setup(t))
+	})
+
+	t.Run("InterruptedSession", func(t *testing.T) {
+		t.Parallel()
+		interruptedSession(t, setup(t))
 	})
 
 	t.Run("RefusesWhatIsNotEmpty", func(t *testing.T) {
@@ -368,6 +352,16 @@ func TestRestore(t *testing.T) {
 		require.NotContains(t, err.Error(), "already exists")
 	})
 
+	t.Run("SentTogether", func(t *testing.T) {
+		t.Parallel()
+		sentTogether(t, setup(t))
+	})
+
+	t.Run("Tablespaces", func(t *testing.T) {
+		t.Parallel()
+		tablespaces(t, setup(t))
+	})
+
 	t.Run("Workload", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -379,6 +373,13 @@ func TestRestore(t *testing.T) {
 		require.NoError(t, base.Remove(t.Context(), b.db.DB, b.slot(t)))
 		b.psql(t, "-c", "CREATE TABLE afterwards (i int)", "-c", "INSERT INTO afterwards VALUES (1)", "-c", "UPDATE afterwards SET i = 2")
 	})
+}
+
+// script runs the archive's script.
+func (b *testBundle) script(t *testing.T, arguments ...string) {
+	t.Helper()
+	output, err := exec.CommandContext(t.Context(), "sh", append([]string{filepath.Join(b.archive, "restore.sh")}, arguments...)...).CombinedOutput()
+	require.NoError(t, err, string(output))
 }
 
 // refused runs the archive's script, which must fail, and returns what it printed.

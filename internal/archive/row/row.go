@@ -90,16 +90,35 @@ func Line(b *bytes.Buffer, values []*string) {
 	b.WriteByte('\n')
 }
 
+// unreadable lists types whose values Postgres writes but does not read. An archive has NULL for these.
+func unreadable(oid uint32) bool {
+	switch oid {
+	case 194, 3361, 3402, 4600, 4601, 5017: // pg_node_tree, pg_ndistinct, pg_dependencies, pg_brin_bloom_summary, pg_brin_minmax_multi_summary, pg_mcv_list
+		return true
+	}
+	return false
+}
+
 // Values returns a tuple's values.
-func Values(tuple *pglogrepl.TupleData) []*string {
-	values := make([]*string, len(tuple.Columns))
+func (t *Table) Values(tuple *pglogrepl.TupleData) []*string {
+	all := values(tuple)
+	for i := range all {
+		if unreadable(t.Types[i]) {
+			all[i] = nil
+		}
+	}
+	return all
+}
+
+func values(tuple *pglogrepl.TupleData) []*string {
+	all := make([]*string, len(tuple.Columns))
 	for i, c := range tuple.Columns {
 		if c.DataType == pglogrepl.TupleDataTypeText {
 			text := string(c.Data)
-			values[i] = &text
+			all[i] = &text
 		}
 	}
-	return values
+	return all
 }
 
 // Insert returns the statement that inserts a row.
@@ -137,7 +156,7 @@ func (t *Table) where(tuple *pglogrepl.TupleData) string {
 	for i, c := range tuple.Columns {
 		name := Name(t.Columns[i])
 		switch {
-		case !t.Full && !t.Key[i]:
+		case !t.Full && !t.Key[i], unreadable(t.Types[i]):
 		case c.DataType == pglogrepl.TupleDataTypeNull:
 			// IS NULL is also true of a composite value whose fields are NULL.
 			parts = append(parts, name+" IS NOT DISTINCT FROM NULL")
@@ -173,11 +192,11 @@ func (t *Table) Update(before, after *pglogrepl.TupleData) string {
 	always := false
 	for i, c := range after.Columns {
 		switch {
-		case c.DataType == pglogrepl.TupleDataTypeToast:
+		case c.DataType == pglogrepl.TupleDataTypeToast, unreadable(t.Types[i]):
 		case before == nil && t.Key[i]: // It is the key in the condition.
 		case before != nil && t.Full && same(before.Columns[i], c):
 		default:
-			sets = append(sets, Name(t.Columns[i])+" = "+literal(Values(&pglogrepl.TupleData{Columns: []*pglogrepl.TupleDataColumn{c}})[0]))
+			sets = append(sets, Name(t.Columns[i])+" = "+literal(values(&pglogrepl.TupleData{Columns: []*pglogrepl.TupleDataColumn{c}})[0]))
 			always = always || t.Always[i]
 		}
 	}
@@ -187,15 +206,15 @@ func (t *Table) Update(before, after *pglogrepl.TupleData) string {
 	case !always:
 		return "UPDATE ONLY " + t.Name + " SET " + strings.Join(sets, ", ") + " WHERE " + t.where(from) + ";\n"
 	}
-	values := make([]string, len(after.Columns))
+	all := make([]string, len(after.Columns))
 	for i, c := range after.Columns {
-		if values[i] = "old." + Name(t.Columns[i]); c.DataType != pglogrepl.TupleDataTypeToast {
-			values[i] = literal(Values(&pglogrepl.TupleData{Columns: []*pglogrepl.TupleDataColumn{c}})[0])
+		if all[i] = "old." + Name(t.Columns[i]); c.DataType != pglogrepl.TupleDataTypeToast && !unreadable(t.Types[i]) {
+			all[i] = literal(values(&pglogrepl.TupleData{Columns: []*pglogrepl.TupleDataColumn{c}})[0])
 		}
 	}
 	// A literal in the SELECT of an INSERT gets the type of its column.
 	return "WITH old AS (DELETE FROM ONLY " + t.Name + " WHERE " + t.where(from) + " RETURNING *) INSERT INTO " + t.Name + " (" + t.names() +
-		") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(values, ", ") + " FROM old;\n"
+		") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(all, ", ") + " FROM old;\n"
 }
 
 func same(a, b *pglogrepl.TupleDataColumn) bool {

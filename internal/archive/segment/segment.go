@@ -100,6 +100,8 @@ type Line struct {
 	LSN  pglogrepl.LSN
 	Time time.Time
 	Text []byte
+	// Inside is true for a line that is a part of rows or of the text of a statement.
+	Inside bool
 }
 
 // Scan calls do with every complete line. Rows and the text of statements may look like any other line, so Scan tracks where they begin and
@@ -115,7 +117,7 @@ func Scan(from io.Reader, do func(line Line) error) error {
 		if err != nil {
 			return fmt.Errorf("read a segment: %w", err)
 		}
-		line := Line{Text: text}
+		line := Line{Text: text, Inside: until != ""}
 		plain := strings.TrimSuffix(string(text[:min(len(text), 120)]), "\n")
 		switch {
 		case until != "":

@@ -94,7 +94,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 		if err != nil || d.extension() || t.own {
 			return err
 		}
-		d.insert(&t.Table, row.Values(m.Tuple))
+		d.insert(&t.Table, t.Values(m.Tuple))
 	case *pglogrepl.UpdateMessage:
 		return d.change(m.RelationID, func(t *row.Table) string { return t.Update(m.OldTuple, m.NewTuple) })
 	case *pglogrepl.DeleteMessage:
@@ -325,7 +325,8 @@ func (d *decoder) block(settings map[string]string, text string) {
 	b.WriteString("SELECT daymill_restore.wake();\n")
 	var back []string
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		if pinned[name] == settings[name] || name == "role" {
+		// The machine of a restore may not have the tablespace.
+		if pinned[name] == settings[name] || name == "role" || name == "default_tablespace" {
 			continue
 		}
 		if name != "search_path" {

@@ -1,0 +1,42 @@
+package main
+
+// archive has mutants of what keeps an archive complete, and a restore exact.
+func archive() []broken {
+	const (
+		pkg        = "./internal/archive/restore"
+		copyGo     = "internal/archive/base/copy.go"
+		baseGo     = "internal/archive/base/base.go"
+		decodeGo   = "internal/archive/stream/decode.go"
+		installSQL = "internal/archive/ddl/install.sql"
+		replayGo   = "internal/archive/restore/replay.go"
+		restoreGo  = "internal/archive/restore/restore.go"
+		retainGo   = "internal/archive/retention/retention.go"
+	)
+	return []broken{
+		edit("Archive/Base/Lock", pkg, "^TestChain$/^LockedTables$", copyGo, "", `"LOCK TABLE ONLY "+table.Name+" IN ACCESS SHARE MODE"`, `"SELECT 1"`),
+		edit("Archive/Base/Twice", pkg, "^TestRestore$/^ParallelBase$", copyGo, "", `arguments = append(arguments, "--exclude-table-data="+table.Name)`, "_ = table"),
+		edit("Archive/Base/Vacate", pkg, "^TestFaults$/^InitInterrupted$", baseGo, "func vacate(", "return discard(ctx, config, m.Slot)", "return nil"),
+		edit("Archive/Base/Discard", pkg, "^TestFaults$/^InitInterrupted$", baseGo, "", "errors.Join(err, discard(context.WithoutCancel(ctx), config, m.Slot))", "err"),
+		edit("Archive/Base/Other", pkg, "^TestFaults$/^InitInterrupted$", baseGo, "func vacate(", "here.SystemID != m.SystemID || here.Database != m.Database", "here.SystemID != m.SystemID"),
+		edit("Archive/Stream/Cut", pkg, "^TestRestore$/^ExactlyOnceAfterTornFiles$", "internal/archive/segment/writer.go", "", "w.file.Truncate(place)", "w.file.Sync()"),
+		edit("Archive/Stream/Ahead", pkg, "^TestChain$/^ShorterFile$", "internal/archive/stream/stream.go", "", "case slot.Confirmed > to:", "case slot.Confirmed > to && to == 0:"),
+		edit("Archive/Stream/Forged", pkg, "^TestRestore$/^ForgedMessage$", decodeGo, "", "case m.Prefix != d.prefix:", `case !strings.HasPrefix(m.Prefix, "daymill_archive"):`),
+		edit("Archive/Stream/Sequence", pkg, "^TestChain$/^SequenceDropped$", "internal/archive/segment/sequence.go", "", "postgres.Code(err) == pgerrcode.InternalError", `postgres.Code(err) == "" + pgerrcode.UndefinedTable`),
+		edit("Archive/DDL/Identity", pkg, "^TestRestore$/^Workload$", installSQL, "PERFORM daymill_archive.ship(the_table::oid);", "PERFORM daymill_archive.identify();", "NULL;"),
+		edit("Archive/DDL/Rewritten", pkg, "^TestRestore$/^OddSettings$", installSQL, "", "PERFORM daymill_archive.ship(the_table::oid);", "NULL;"),
+		edit("Archive/DDL/Role", pkg, "^TestRestore$/^RoleMadeLater$", installSQL, "", "INSERT INTO daymill_archive.role (name) VALUES (the.name);", "CONTINUE;"),
+		edit("Archive/DDL/Seal", pkg, "^TestRestore$/^ForgedSetting$", installSQL, "", "left(the_setting, 64) = daymill_archive.seal(the_name, substr(the_setting, 65))", "length(the_setting) > 0"),
+		edit("Archive/DDL/Tablespace", pkg, "^TestRestore$/^Tablespaces$", decodeGo, "", ` || name == "default_tablespace"`, ""),
+		edit("Archive/Row/One", pkg, "^TestRestore$/^Workload$", "internal/archive/row/row.go", "", `condition + " LIMIT 1)"`, `condition + ")"`),
+		edit("Archive/Restore/Verify", pkg, "^TestRestore$/^AlteredByOneByte$", restoreGo, "", "r.chain.VerifyFor(ctx, r.base); err != nil {", "r.chain.VerifyFor(ctx, r.base); err != nil && r.over {"),
+		edit("Archive/Restore/Gap", pkg, "^TestChain$/^SlotDropped$", "internal/archive/chain/chain.go", "", "if g.From >= base.Position && beyond(g.From, g.At) {", "if g.From > g.From+base.Position {"),
+		edit("Archive/Restore/Position", pkg, "^TestChain$/^Resumed$", replayGo, "", "skip = r.over || r.here < r.position", "skip = r.over || r.here < r.base.Position"),
+		edit("Archive/Restore/Order", pkg, "^TestRestore$/^SentTogether$", "internal/archive/restore/joined.go", "func (j *joined) line(", "if err := j.flush(); err != nil {", "if err := error(nil); err != nil {"),
+		edit("Archive/Restore/Locked", pkg, "^TestRestore$/^InterruptedSession$", "internal/archive/restore/psql.go", "", `+"SELECT pg_advisory_lock_shared("+lock+");\n"`, ""),
+		edit("Archive/Restore/Waits", pkg, "^TestRestore$/^InterruptedSession$", restoreGo, "", `"SELECT pg_catalog.pg_advisory_xact_lock("+lock+")"`, `"SELECT " + lock`),
+		edit("Archive/Restore/Calm", pkg, "^TestRestore$/^EnabledAlways$", "internal/archive/restore/parts.go", "", `"SELECT daymill_restore.calm();\n"`, `""`),
+		edit("Archive/Prune/Anchor", pkg, "^TestChain$/^Prune$", retainGo, "", "b.Position >= anchor.Position || ", ""),
+		edit("Archive/Prune/Torn", pkg, "^TestFaults$/^BaseInterrupted$", retainGo, "", "if err := s.DeleteSubdirectory(dir); err != nil {", "if err := error(nil); err != nil {"),
+		edit("Archive/Prune/Unfinished", pkg, "^TestFaults$/^BaseInterrupted$", retainGo, "", "dir < anchor && ", ""),
+	}
+}
