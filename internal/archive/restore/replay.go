@@ -58,7 +58,7 @@ func (r *restoration) open(to *joined) error {
 	return r.segment(io.LimitReader(file, size), to)
 }
 
-func (r *restoration) segment(from io.Reader, to *joined) error {
+func (r *restoration) segment(from io.Reader, out *joined) error {
 	inside, skip := false, false
 	var last time.Time
 	return segment.Scan(from, func(line segment.Line) error {
@@ -90,18 +90,18 @@ func (r *restoration) segment(from io.Reader, to *joined) error {
 			return nil
 		}
 		if before != "" {
-			if err := to.statement([]byte(before)); err != nil {
+			if err := out.statement([]byte(before)); err != nil {
 				return err
 			}
 		}
 		switch {
 		case line.Kind == segment.Begin:
-			return to.statement([]byte("BEGIN;\n"))
+			return out.statement([]byte("BEGIN;\n"))
 		case line.Kind == segment.Commit:
-			return to.statement([]byte("COMMIT;\n"))
+			return out.statement([]byte("COMMIT;\n"))
 		case !line.Inside && changesRow(line.Text):
-			return to.statement(line.Text)
+			return out.statement(line.Text)
 		}
-		return to.line(line.Text)
+		return out.line(line.Text)
 	})
 }

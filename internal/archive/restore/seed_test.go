@@ -53,6 +53,8 @@ type seededPoint struct {
 // TestSeeds does random work while random things break, and then judges the archive: its end can be restored exactly, and so can every moment
 // that the test remembers, unless it is in a gap that the archive names and that has a cause. DAYMILL_ARCHIVE_SEEDS says how many seeds,
 // DAYMILL_ARCHIVE_SEED which is the first; see `make archive-seeds`.
+//
+//nolint:paralleltest,tparallel // The seeds run one after another: they crash the server.
 func TestSeeds(t *testing.T) {
 	t.Parallel()
 	number := func(variable string, otherwise int) int {
@@ -64,7 +66,6 @@ func TestSeeds(t *testing.T) {
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_wal_senders": "20", "max_replication_slots": "20"})
 	first := number("DAYMILL_ARCHIVE_SEED", 1)
 	for seed := range number("DAYMILL_ARCHIVE_SEEDS", 2) {
-		// One after another: they crash the server.
 		t.Run(strconv.Itoa(first+seed), func(t *testing.T) {
 			s := seededSetup(t, server, first+seed)
 			defer func() {
@@ -84,7 +85,7 @@ func seededSetup(t *testing.T, server *pgserver.Server, seed int) *seeded {
 	t.Helper()
 	s := &seeded{
 		testBundle: &testBundle{server: server, db: application(t, server), archive: filepath.Join(t.TempDir(), "archive")},
-		random:     rand.New(rand.NewPCG(uint64(seed), 14)), //nolint:gosec // A seed.
+		random:     rand.New(rand.NewPCG(uint64(seed), 14)),
 	}
 	s.options.Compression = []string{"", store.Gzip, store.Zstd}[s.random.IntN(3)]
 	if s.random.IntN(3) == 0 {
@@ -101,7 +102,7 @@ func seededSetup(t *testing.T, server *pgserver.Server, seed int) *seeded {
 		require.NoError(t, s.codec.Identify(key))
 		s.options.Recipients, s.often = []string{identity.Recipient().String()}, "often"
 	}
-	s.note("%s, compression %q, encrypted: %v", s.archive, s.options.Compression, len(s.options.Recipients) > 0)
+	s.notef("%s, compression %q, encrypted: %v", s.archive, s.options.Compression, len(s.options.Recipients) > 0)
 	place, err := bucket.Open(t.Context(), s.archive)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = place.Close() })
@@ -114,7 +115,7 @@ func seededSetup(t *testing.T, server *pgserver.Server, seed int) *seeded {
 	return s
 }
 
-func (s *seeded) note(format string, arguments ...any) {
+func (s *seeded) notef(format string, arguments ...any) {
 	s.log = append(s.log, fmt.Sprintf(format, arguments...))
 }
 
@@ -157,26 +158,26 @@ func (s *seeded) step(t *testing.T) {
 	}
 	if s.front != nil {
 		fault := []string{"", "", "", "failing", "forbidden", "hanging up", "lost answers", "slow"}[s.random.IntN(8)]
-		s.note("bucket: %q", fault)
+		s.notef("bucket: %q", fault)
 		s.front.begin(fault)
 	}
 	switch s.random.IntN(10) {
 	case 0, 1:
-		s.note("kill")
+		s.notef("kill")
 		s.stop(t)
 	case 2: //nolint:mnd // The numbers mean nothing.
 		s.crash(t)
 	case 3: //nolint:mnd
-		s.note("drop the slot")
+		s.notef("drop the slot")
 		s.gaps++
 		_, err := keeper.Guard(t.Context(), s.config(), 1)
-		s.note("%v", err) // The archiver may make the slot just now.
+		s.notef("%v", err) // The archiver may make the slot just now.
 	case 4: //nolint:mnd
 		s.base(t)
 	case 5: //nolint:mnd
 		s.tear(t)
 	case 6: //nolint:mnd
-		s.note("a change of the schema is lost")
+		s.notef("a change of the schema is lost")
 		s.gaps++
 		prefix, err := ddl.Prefix(t.Context(), s.db.DB)
 		require.NoError(t, err)
@@ -203,7 +204,7 @@ func (s *seeded) work(t *testing.T) {
 // crash crashes Postgres while a transaction runs.
 func (s *seeded) crash(t *testing.T) {
 	t.Helper()
-	s.note("crash")
+	s.notef("crash")
 	conn, err := pgx.Connect(t.Context(), s.db.URL)
 	require.NoError(t, err)
 	done := make(chan struct{})
@@ -230,11 +231,11 @@ func (s *seeded) base(t *testing.T) {
 	go func() { ended <- process.Wait() }()
 	select {
 	case err := <-ended:
-		s.note("base: %v", err) // The bucket may fail.
+		s.notef("base: %v", err) // The bucket may fail.
 	case <-time.After(after):
-		s.note("base, killed after %s", after)
+		s.notef("base, killed after %s", after)
 		_ = process.Process.Kill() // It may have ended.
-		<-ended
+		_ = <-ended                // Killed, in most cases.
 	}
 }
 
@@ -252,13 +253,13 @@ func (s *seeded) tear(t *testing.T) {
 	content := read(t, archive.OpenPath())
 	switch s.random.IntN(3) {
 	case 0:
-		s.note("a torn transaction")
+		s.notef("a torn transaction")
 		content += "BEGIN; -- 0000000F/0FFFFFFF 2026-01-01T00:00:00.000000Z\nCOPY \"public\".\"t\" (\"id\") FROM stdin;\n1"
 	case 1:
-		s.note("a torn line")
+		s.notef("a torn line")
 		content += "BEGIN; -- 0000000F/0FF"
 	default: // What was confirmed to the slot may be gone.
-		s.note("a shorter file")
+		s.notef("a shorter file")
 		s.gaps++
 		content = content[:s.random.IntN(len(content))]
 	}
