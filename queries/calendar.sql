@@ -1,11 +1,13 @@
 -- name: CalendarStates :many
--- The number of dates in each state, with the first and last of each.
+-- The number of dates in each state, with the first and last of each. A date whose metrics are no longer kept needs nobody, so it counts only if it
+-- is complete or about to be rolled up.
 SELECT
     s.state,
     count(*) AS dates,
     min(s.metric_date)::date AS first_date,
     max(s.metric_date)::date AS last_date
 FROM analytics.date_states AS s
+WHERE NOT (s.state IN ('failed', 'cancelled', 'interrupted', 'stale', 'protected') AND s.metric_date < (SELECT analytics.metrics_from(now())))
 GROUP BY s.state
 ORDER BY s.state;
 

@@ -1,5 +1,5 @@
 -- name: LedgerDates :one
--- The number of dates in each state, and the first and last complete date.
+-- The number of dates in each state, as CalendarStates counts them, and the first and last complete date.
 SELECT
     (count(*) FILTER (WHERE s.state = 'complete'))::bigint AS complete,
     (count(*) FILTER (WHERE s.state = 'running'))::bigint AS running,
@@ -12,7 +12,8 @@ SELECT
     (count(*) FILTER (WHERE s.state = 'protected'))::bigint AS protected,
     (min(s.metric_date) FILTER (WHERE s.state = 'complete'))::date AS first_complete,
     (max(s.metric_date) FILTER (WHERE s.state = 'complete'))::date AS last_complete
-FROM analytics.date_states AS s;
+FROM analytics.date_states AS s
+WHERE NOT (s.state IN ('failed', 'cancelled', 'interrupted', 'stale', 'protected') AND s.metric_date < (SELECT analytics.metrics_from(now())));
 
 -- name: LedgerNextDue :one
 -- When the first waiting request is due, of dates without an earlier due time.
@@ -33,7 +34,7 @@ SELECT
     END)::text AS error
 FROM analytics.rollup_dates AS d
 LEFT JOIN analytics.rollup_runs AS r ON r.id = d.run_id
-WHERE d.state IN ('failed', 'cancelled', 'stale')
+WHERE d.state IN ('failed', 'cancelled', 'stale') AND d.metric_date >= (SELECT analytics.metrics_from(now()))
 ORDER BY d.metric_date DESC
 LIMIT @max_rows::integer;
 

@@ -109,14 +109,3 @@ FROM (
     ) AS s
     GROUP BY s.other_counts
 ) AS g;
-
--- name: MetricMonth :one
--- Creates the partition of a date's month if metrics are partitioned and it is missing; reports whether it did.
-SELECT analytics.metric_month(@metric_date::date)::boolean AS created;
-
--- name: MetricMonths :one
--- Creates the partitions of this month and the next two, as MetricMonth does; counts those that were created.
-SELECT count(*) FILTER (
-    WHERE analytics.metric_month((date_trunc('month', analytics.date_of(now())) + i.month * interval '1 month')::date)
-)::bigint AS created
-FROM generate_series(0, 2) AS i (month);

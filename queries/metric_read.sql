@@ -62,12 +62,13 @@ WHERE f.entity_id IS NOT NULL
 LIMIT @max_rows::integer;
 
 -- name: MetricReadDates :many
--- Dates that were ever complete, and how many rows each had then; latest first.
+-- Dates that were ever complete and whose metrics are kept, and how many rows each had then; latest first.
 SELECT
     d.metric_date,
     coalesce(d.entities, 0)::bigint AS entities
 FROM analytics.rollup_dates AS d
 WHERE d.metric_date BETWEEN @first_date::date AND @last_date::date AND d.completed_at IS NOT NULL
+    AND d.metric_date >= (SELECT analytics.metrics_from(now()))
 ORDER BY d.metric_date DESC
 LIMIT @max_rows::integer;
 

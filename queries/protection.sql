@@ -1,7 +1,7 @@
 -- name: ProtectionGet :one
 -- The facts that decide whether metrics of a date may be erased: whether there is anything to erase (events of the last completed run or, if no
--- run ever completed the date, rows), how many events that run has counted, whether the date begins before the application's retention, and what
--- the requests that the run has claimed allow (nothing if there are none).
+-- run ever completed the date, rows), how many events that run has counted, whether the date begins before the application's retention, whether
+-- its metrics are no longer kept, and what the requests that the run has claimed allow (nothing if there are none).
 SELECT
     (CASE
         WHEN d.completed_at IS NOT NULL THEN d.events > 0
@@ -9,6 +9,7 @@ SELECT
     END)::boolean AS had_events,
     (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
     coalesce(analytics.date_start(cast(@metric_date AS date)) < cast(@at_instant AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention,
+    (cast(@metric_date AS date) < analytics.metrics_from(cast(@at_instant AS timestamptz)))::boolean AS not_kept,
     coalesce(q.erase, false)::boolean AS erase,
     coalesce(q.may_lose, 0)::integer AS may_lose
 FROM analytics.installation AS i

@@ -63,7 +63,8 @@ SELECT
         ELSE EXISTS(SELECT 1 FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = @metric_date LIMIT 1)
     END)::boolean AS had_events,
     (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
-    coalesce(analytics.date_start(@metric_date) < cast(@at_instant AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention
+    coalesce(analytics.date_start(@metric_date) < cast(@at_instant AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention,
+    (@metric_date < analytics.metrics_from(cast(@at_instant AS timestamptz)))::boolean AS not_kept
 FROM began AS b
 CROSS JOIN requested AS q
 CROSS JOIN analytics.installation AS i

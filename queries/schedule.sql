@@ -47,10 +47,11 @@ UPDATE daymill.schedules SET paused_at = NULL WHERE name = @name;
 -- name: ScheduleMissing :many
 -- Dates of a range that are neither complete nor going to be: without a request that is due, a running run, or a backfill that has yet to request
 -- them. A stale date was complete, and is left to a person, because its missing events may have been dropped on purpose. A protected date would
--- be protected again.
+-- be protected again, and so would one whose metrics are no longer kept.
 SELECT (cast(@first_date AS date) + i)::date AS metric_date
 FROM generate_series(0, cast(@last_date AS date) - cast(@first_date AS date)) AS i
-WHERE NOT EXISTS (
+WHERE cast(@first_date AS date) + i >= (SELECT analytics.metrics_from(now()))
+AND NOT EXISTS (
     SELECT FROM analytics.rollup_dates AS d
     WHERE d.metric_date = cast(@first_date AS date) + i
         AND (d.state IN ('complete', 'stale', 'protected') OR d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval)

@@ -65,12 +65,12 @@ WHERE NOT EXISTS (
 ORDER BY d.metric_date;
 
 -- name: VerificationSample :many
--- A random sample of complete dates, which is always the same for the same seed.
+-- A random sample of complete dates whose metrics are kept, which is always the same for the same seed.
 SELECT s.metric_date
 FROM (
     SELECT d.metric_date
     FROM analytics.rollup_dates AS d
-    WHERE d.state IN ('complete', 'stale')
+    WHERE d.state IN ('complete', 'stale') AND d.metric_date >= (SELECT analytics.metrics_from(now()))
     ORDER BY md5(@seed::bigint || ' ' || (d.metric_date - date '2000-01-01'))
     LIMIT @max_rows::integer
 ) AS s
@@ -78,7 +78,9 @@ ORDER BY s.metric_date;
 
 -- name: VerificationCandidates :one
 -- The number of dates that a sample is taken from.
-SELECT count(*) FROM analytics.rollup_dates AS d WHERE d.state IN ('complete', 'stale');
+SELECT count(*)
+FROM analytics.rollup_dates AS d
+WHERE d.state IN ('complete', 'stale') AND d.metric_date >= (SELECT analytics.metrics_from(now()));
 
 -- name: VerificationDue :many
 -- Complete dates, least recently verified first, and those never verified before them; without dates that are about to be rolled up again and dates
@@ -86,6 +88,7 @@ SELECT count(*) FROM analytics.rollup_dates AS d WHERE d.state IN ('complete', '
 SELECT d.metric_date
 FROM analytics.rollup_dates AS d
 WHERE d.state = 'complete' AND (d.verified_at IS NULL OR d.verified_at < @since)
+    AND d.metric_date >= (SELECT analytics.metrics_from(now()))
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = d.metric_date AND q.resolved_at IS NULL
     )

@@ -24,6 +24,8 @@ const migrateTimeout = 15 * time.Minute
 type migrateCmd struct {
 	Apply  migrateApplyCmd  `cmd:"" default:"withargs" help:"Install or upgrade (the default), or revert with --down."`
 	Status migrateStatusCmd `cmd:"" help:"List the migrations and when each was applied."`
+
+	Retention migrateRetentionCmd `cmd:"" help:"Set how many months of metrics to keep, if they are stored by month, or show it."`
 }
 
 type migrateApplyCmd struct {

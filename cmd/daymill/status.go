@@ -36,6 +36,8 @@ type status struct {
 	EntityType string    `json:"entity_type"`
 	Today      date.Date `json:"today"`
 	HasSource  bool      `json:"has_source"`
+	// Metrics is how long metrics are kept.
+	Metrics schema.Retention `json:"metrics"`
 	// Watched lists the tables whose triggers request the dates of late events.
 	Watched []source.Watched `json:"watched"`
 	// Faults has a sentence for each installed object that is lost, disabled or changed, and for problems of the source.
@@ -92,6 +94,9 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	}
 	var latest []backfill.Status
 	err = db.Read(ctx, func(on postgres.DBTX) error {
+		if report.Metrics, err = schema.GetRetention(ctx, on); err != nil {
+			return err
+		}
 		latest, err = backfill.List(ctx, on, 0, 20)
 		return err
 	})
@@ -153,6 +158,9 @@ func (a *app) printStatus(report status, zone *time.Location) error {
 	}
 	if n := len(report.Missing); n > 0 {
 		a.tablef(table, "missing\t%s with events and without a rollup: %s\n", plural(int64(n), "date"), abridged(report.Missing))
+	}
+	if report.Metrics.Months > 0 {
+		a.tablef(table, "retention\t%s\n", retentionText(report.Metrics))
 	}
 	a.tablef(table, "queue\t%s\n", queueText(report.Queue, a.clock().Now()))
 	a.tablef(table, "workers\t%s\n", workersText(report.Workers))

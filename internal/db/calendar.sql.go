@@ -208,6 +208,7 @@ SELECT
     min(s.metric_date)::date AS first_date,
     max(s.metric_date)::date AS last_date
 FROM analytics.date_states AS s
+WHERE NOT (s.state IN ('failed', 'cancelled', 'interrupted', 'stale', 'protected') AND s.metric_date < (SELECT analytics.metrics_from(now())))
 GROUP BY s.state
 ORDER BY s.state
 `
@@ -219,7 +220,8 @@ type CalendarStatesRow struct {
 	LastDate  date.Date
 }
 
-// The number of dates in each state, with the first and last of each.
+// The number of dates in each state, with the first and last of each. A date whose metrics are no longer kept needs nobody, so it counts only if it
+// is complete or about to be rolled up.
 func (q *Queries) CalendarStates(ctx context.Context) ([]CalendarStatesRow, error) {
 	rows, err := q.db.Query(ctx, calendarStates)
 	if err != nil {

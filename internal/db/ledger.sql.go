@@ -22,7 +22,7 @@ SELECT
     END)::text AS error
 FROM analytics.rollup_dates AS d
 LEFT JOIN analytics.rollup_runs AS r ON r.id = d.run_id
-WHERE d.state IN ('failed', 'cancelled', 'stale')
+WHERE d.state IN ('failed', 'cancelled', 'stale') AND d.metric_date >= (SELECT analytics.metrics_from(now()))
 ORDER BY d.metric_date DESC
 LIMIT $1::integer
 `
@@ -68,6 +68,7 @@ SELECT
     (min(s.metric_date) FILTER (WHERE s.state = 'complete'))::date AS first_complete,
     (max(s.metric_date) FILTER (WHERE s.state = 'complete'))::date AS last_complete
 FROM analytics.date_states AS s
+WHERE NOT (s.state IN ('failed', 'cancelled', 'interrupted', 'stale', 'protected') AND s.metric_date < (SELECT analytics.metrics_from(now())))
 `
 
 type LedgerDatesRow struct {
@@ -84,7 +85,7 @@ type LedgerDatesRow struct {
 	LastComplete  date.Date
 }
 
-// The number of dates in each state, and the first and last complete date.
+// The number of dates in each state, as CalendarStates counts them, and the first and last complete date.
 func (q *Queries) LedgerDates(ctx context.Context) (LedgerDatesRow, error) {
 	row := q.db.QueryRow(ctx, ledgerDates)
 	var i LedgerDatesRow

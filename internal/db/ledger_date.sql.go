@@ -36,6 +36,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS v ON true
 WHERE s.state IN ('failed', 'retrying', 'cancelled', 'interrupted', 'stale', 'protected')
+    AND s.metric_date >= (SELECT analytics.metrics_from(now()))
 ORDER BY s.metric_date DESC
 LIMIT $1::integer
 `

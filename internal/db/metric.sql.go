@@ -22,33 +22,6 @@ type MetricInsertParams struct {
 	OtherCounts []byte
 }
 
-const metricMonth = `-- name: MetricMonth :one
-SELECT analytics.metric_month($1::date)::boolean AS created
-`
-
-// Creates the partition of a date's month if metrics are partitioned and it is missing; reports whether it did.
-func (q *Queries) MetricMonth(ctx context.Context, metricDate date.Date) (bool, error) {
-	row := q.db.QueryRow(ctx, metricMonth, metricDate)
-	var created bool
-	err := row.Scan(&created)
-	return created, err
-}
-
-const metricMonths = `-- name: MetricMonths :one
-SELECT count(*) FILTER (
-    WHERE analytics.metric_month((date_trunc('month', analytics.date_of(now())) + i.month * interval '1 month')::date)
-)::bigint AS created
-FROM generate_series(0, 2) AS i (month)
-`
-
-// Creates the partitions of this month and the next two, as MetricMonth does; counts those that were created.
-func (q *Queries) MetricMonths(ctx context.Context) (int64, error) {
-	row := q.db.QueryRow(ctx, metricMonths)
-	var created int64
-	err := row.Scan(&created)
-	return created, err
-}
-
 const metricRange = `-- name: MetricRange :many
 SELECT
     m.entity_id,

@@ -119,6 +119,7 @@ SELECT
     coalesce(d.entities, 0)::bigint AS entities
 FROM analytics.rollup_dates AS d
 WHERE d.metric_date BETWEEN $1::date AND $2::date AND d.completed_at IS NOT NULL
+    AND d.metric_date >= (SELECT analytics.metrics_from(now()))
 ORDER BY d.metric_date DESC
 LIMIT $3::integer
 `
@@ -134,7 +135,7 @@ type MetricReadDatesRow struct {
 	Entities   int64
 }
 
-// Dates that were ever complete, and how many rows each had then; latest first.
+// Dates that were ever complete and whose metrics are kept, and how many rows each had then; latest first.
 func (q *Queries) MetricReadDates(ctx context.Context, arg MetricReadDatesParams) ([]MetricReadDatesRow, error) {
 	rows, err := q.db.Query(ctx, metricReadDates, arg.FirstDate, arg.LastDate, arg.MaxRows)
 	if err != nil {

@@ -93,6 +93,7 @@ type AnalyticsInstallation struct {
 	RiverSchema    string
 	InstalledAt    time.Time
 	EventRetention pgtype.Interval
+	MetricMonths   *int32
 }
 
 type AnalyticsMark struct {

@@ -103,6 +103,7 @@ SELECT
     END)::boolean AS had_events,
     (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
     coalesce(analytics.date_start(cast($1 AS date)) < cast($2 AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention,
+    (cast($1 AS date) < analytics.metrics_from(cast($2 AS timestamptz)))::boolean AS not_kept,
     coalesce(q.erase, false)::boolean AS erase,
     coalesce(q.may_lose, 0)::integer AS may_lose
 FROM analytics.installation AS i
@@ -126,13 +127,14 @@ type ProtectionGetRow struct {
 	HadEvents       bool
 	Recorded        int64
 	BeyondRetention bool
+	NotKept         bool
 	Erase           bool
 	MayLose         int32
 }
 
 // The facts that decide whether metrics of a date may be erased: whether there is anything to erase (events of the last completed run or, if no
-// run ever completed the date, rows), how many events that run has counted, whether the date begins before the application's retention, and what
-// the requests that the run has claimed allow (nothing if there are none).
+// run ever completed the date, rows), how many events that run has counted, whether the date begins before the application's retention, whether
+// its metrics are no longer kept, and what the requests that the run has claimed allow (nothing if there are none).
 func (q *Queries) ProtectionGet(ctx context.Context, arg ProtectionGetParams) (ProtectionGetRow, error) {
 	row := q.db.QueryRow(ctx, protectionGet, arg.MetricDate, arg.AtInstant, arg.RunID)
 	var i ProtectionGetRow
@@ -140,6 +142,7 @@ func (q *Queries) ProtectionGet(ctx context.Context, arg ProtectionGetParams) (P
 		&i.HadEvents,
 		&i.Recorded,
 		&i.BeyondRetention,
+		&i.NotKept,
 		&i.Erase,
 		&i.MayLose,
 	)

@@ -75,7 +75,8 @@ SELECT
         ELSE EXISTS(SELECT 1 FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = $2 LIMIT 1)
     END)::boolean AS had_events,
     (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
-    coalesce(analytics.date_start($2) < cast($3 AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention
+    coalesce(analytics.date_start($2) < cast($3 AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention,
+    ($2 < analytics.metrics_from(cast($3 AS timestamptz)))::boolean AS not_kept
 FROM began AS b
 CROSS JOIN requested AS q
 CROSS JOIN analytics.installation AS i
@@ -106,6 +107,7 @@ type RunBeginRow struct {
 	HadEvents       bool
 	Recorded        int64
 	BeyondRetention bool
+	NotKept         bool
 }
 
 // Inserts a run and gives it the date: from now on only that run may write. Unless it resumes another one, it claims the date's requests that are
@@ -136,6 +138,7 @@ func (q *Queries) RunBegin(ctx context.Context, arg RunBeginParams) (RunBeginRow
 		&i.HadEvents,
 		&i.Recorded,
 		&i.BeyondRetention,
+		&i.NotKept,
 	)
 	return i, err
 }

@@ -239,7 +239,8 @@ func (q *Queries) ScheduleLock(ctx context.Context, arg ScheduleLockParams) (Sch
 const scheduleMissing = `-- name: ScheduleMissing :many
 SELECT (cast($1 AS date) + i)::date AS metric_date
 FROM generate_series(0, cast($2 AS date) - cast($1 AS date)) AS i
-WHERE NOT EXISTS (
+WHERE cast($1 AS date) + i >= (SELECT analytics.metrics_from(now()))
+AND NOT EXISTS (
     SELECT FROM analytics.rollup_dates AS d
     WHERE d.metric_date = cast($1 AS date) + i
         AND (d.state IN ('complete', 'stale', 'protected') OR d.state = 'running' AND d.heartbeat_at >= now() - $3::interval)
@@ -265,7 +266,7 @@ type ScheduleMissingParams struct {
 
 // Dates of a range that are neither complete nor going to be: without a request that is due, a running run, or a backfill that has yet to request
 // them. A stale date was complete, and is left to a person, because its missing events may have been dropped on purpose. A protected date would
-// be protected again.
+// be protected again, and so would one whose metrics are no longer kept.
 func (q *Queries) ScheduleMissing(ctx context.Context, arg ScheduleMissingParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, scheduleMissing, arg.FirstDate, arg.LastDate, arg.Silence)
 	if err != nil {

@@ -56,7 +56,9 @@ func (q *Queries) VerificationBegin(ctx context.Context, metricDate date.Date) (
 }
 
 const verificationCandidates = `-- name: VerificationCandidates :one
-SELECT count(*) FROM analytics.rollup_dates AS d WHERE d.state IN ('complete', 'stale')
+SELECT count(*)
+FROM analytics.rollup_dates AS d
+WHERE d.state IN ('complete', 'stale') AND d.metric_date >= (SELECT analytics.metrics_from(now()))
 `
 
 // The number of dates that a sample is taken from.
@@ -134,6 +136,7 @@ const verificationDue = `-- name: VerificationDue :many
 SELECT d.metric_date
 FROM analytics.rollup_dates AS d
 WHERE d.state = 'complete' AND (d.verified_at IS NULL OR d.verified_at < $1)
+    AND d.metric_date >= (SELECT analytics.metrics_from(now()))
     AND NOT EXISTS (
         SELECT FROM analytics.rollup_requests AS q WHERE q.metric_date = d.metric_date AND q.resolved_at IS NULL
     )
@@ -514,7 +517,7 @@ SELECT s.metric_date
 FROM (
     SELECT d.metric_date
     FROM analytics.rollup_dates AS d
-    WHERE d.state IN ('complete', 'stale')
+    WHERE d.state IN ('complete', 'stale') AND d.metric_date >= (SELECT analytics.metrics_from(now()))
     ORDER BY md5($1::bigint || ' ' || (d.metric_date - date '2000-01-01'))
     LIMIT $2::integer
 ) AS s
@@ -526,7 +529,7 @@ type VerificationSampleParams struct {
 	MaxRows int32
 }
 
-// A random sample of complete dates, which is always the same for the same seed.
+// A random sample of complete dates whose metrics are kept, which is always the same for the same seed.
 func (q *Queries) VerificationSample(ctx context.Context, arg VerificationSampleParams) ([]date.Date, error) {
 	rows, err := q.db.Query(ctx, verificationSample, arg.Seed, arg.MaxRows)
 	if err != nil {

@@ -379,7 +379,16 @@ func refuseLoss(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
+// metricsVersion is the migration that creates the table of metrics.
+const metricsVersion = 2
+
 func revert(ctx context.Context, tx pgx.Tx, applied []Migration) error {
+	if applied[len(applied)-1].Version <= metricsVersion {
+		// Reverting 0037 copies metrics in partitions to one table, which is of no use if that is dropped too.
+		if _, err := tx.Exec(ctx, "DO $$ BEGIN IF to_regclass('analytics.daily_entity_metrics') IS NOT NULL THEN TRUNCATE analytics.daily_entity_metrics; END IF; END $$"); err != nil {
+			return fmt.Errorf("empty the metrics: %w", err)
+		}
+	}
 	for _, m := range applied {
 		if _, err := tx.Exec(ctx, m.Down); err != nil {
 			return fmt.Errorf("revert migration %04d_%s: %w", m.Version, m.Name, err)

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -15,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/rollup/source"
+	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/jobs"
 )
 
@@ -110,7 +112,7 @@ func (w *backfillWorker) Work(ctx context.Context, job *river.Job[jobs.BackfillA
 	return river.RecordOutput(ctx, map[string]int64{"backfill_id": id})
 }
 
-// pruneLedgerWorker deletes old rows of the ledger.
+// pruneLedgerWorker deletes old rows of the ledger, and months of metrics that are no longer kept.
 type pruneLedgerWorker struct {
 	river.WorkerDefaults[jobs.PruneLedgerArgs]
 
@@ -132,7 +134,7 @@ func (*pruneLedgerWorker) Timeout(*river.Job[jobs.PruneLedgerArgs]) time.Duratio
 	return controlTimeout
 }
 
-// Work deletes the rows.
+// Work deletes the rows and drops the months.
 func (w *pruneLedgerWorker) Work(ctx context.Context, _ *river.Job[jobs.PruneLedgerArgs]) error {
 	var deleted int64
 	if w.retention > 0 {
@@ -142,8 +144,12 @@ func (w *pruneLedgerWorker) Work(ctx context.Context, _ *river.Job[jobs.PruneLed
 			return err
 		}
 	}
+	dropped, err := schema.DropMonths(ctx, w.db, w.clock, audit.Who{Via: audit.ViaWorker})
+	if err != nil {
+		return err
+	}
 	if err := w.planner.Record(ctx, schedule.PruneName); err != nil {
 		return err
 	}
-	return river.RecordOutput(ctx, map[string]int64{"rows_deleted": deleted})
+	return river.RecordOutput(ctx, map[string]int64{"rows_deleted": deleted, "months_dropped": int64(dropped)})
 }

@@ -70,7 +70,7 @@ func Kinds() []Kind {
 			Daily: true,
 		}, verifyTimeout, newVerifyDatesWorker),
 		newKind(Kind{
-			Does:  "Deletes runs, requests, jobs and audit entries that are older than the retention.",
+			Does:  "Deletes runs, requests, jobs and audit entries that are older than the retention, and drops months of metrics that are no longer kept.",
 			Daily: true,
 		}, controlTimeout, newPruneLedgerWorker),
 		newKind(Kind{

@@ -22,6 +22,7 @@ func Checks() []doctor.Check {
 		{ID: "watch", Installed: true, Do: lookAtWatch},
 		{ID: "watch_faults", Installed: true, Do: lookAtWatchFaults},
 		{ID: "follows", Installed: true, Do: lookAtFollower},
+		{ID: "metric_retention", Installed: true, Do: lookAtRetention},
 	}
 }
 

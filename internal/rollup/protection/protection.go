@@ -6,7 +6,8 @@
 // request of a range, they follow the events as long as the date has any. For a sweep over dates (the daily job, a backfill, a
 // repair, many jobs retried at once), they follow only if the date has at least as many events as its last complete run counted.
 // In addition, metrics that are older than the application keeps its events (`daymill source set --retention`) stay unchanged.
-// A request that says erase overrides all of this.
+// A request that says erase overrides all of this. Nothing overrides that the metrics of a date's month are no longer kept (`daymill migrate
+// retention`).
 //
 // Package run checks before it publishes, package verification before it compares, and [Look] says in advance which dates a sweep
 // would leave unchanged.
@@ -37,6 +38,9 @@ var ErrProtected = errors.New("protected: its metrics stay unchanged")
 
 var errBeyond = fmt.Errorf("%w, because the date begins before the period that `daymill source retention` says is kept "+
 	"(`daymill enqueue --erase DATE` rolls it up anyway)", ErrProtected)
+
+// errNotKept stands even if a request says erase: the run would count metrics that the next daily job drops.
+var errNotKept = fmt.Errorf("%w, because metrics of its month are no longer kept (`daymill migrate retention` keeps more months)", ErrProtected)
 
 // limit bounds a statement on the ledger or the events, which needs a few index lookups.
 const limit = 5 * time.Second
@@ -73,7 +77,7 @@ func (d Date) Check(ctx context.Context, now time.Time) (Known, error) {
 		return Known{}, fmt.Errorf("look whether the date is protected: %w", err)
 	}
 	return Facts{
-		HadEvents: row.HadEvents, Recorded: row.Recorded, BeyondRetention: row.BeyondRetention, Erase: row.Erase, MayLose: row.MayLose,
+		HadEvents: row.HadEvents, Recorded: row.Recorded, BeyondRetention: row.BeyondRetention, NotKept: row.NotKept, Erase: row.Erase, MayLose: row.MayLose,
 	}.Judge(func() (bool, error) { return d.hasEvents(ctx) })
 }
 
@@ -82,6 +86,7 @@ type Facts struct {
 	HadEvents       bool
 	Recorded        int64
 	BeyondRetention bool
+	NotKept         bool
 	Erase           bool
 	MayLose         int32
 }
@@ -90,6 +95,8 @@ type Facts struct {
 func (f Facts) Judge(has func() (bool, error)) (Known, error) {
 	known := Known{Recorded: f.Recorded, Erase: f.Erase}
 	switch {
+	case f.NotKept:
+		return known, errNotKept
 	case known.Erase || !f.HadEvents:
 		return known, nil
 	case f.BeyondRetention:

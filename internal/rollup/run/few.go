@@ -52,7 +52,7 @@ func (a *active) mayBeFew(last db.DateTakeRow, began db.RunBeginRow) bool {
 		return false
 	}
 	a.few = &few{scoped: began.Scoped && a.before.complete, named: began.Entities, facts: protection.Facts{
-		HadEvents: began.HadEvents, Recorded: began.Recorded, BeyondRetention: began.BeyondRetention, Erase: began.Erase, MayLose: began.MayLose,
+		HadEvents: began.HadEvents, Recorded: began.Recorded, BeyondRetention: began.BeyondRetention, NotKept: began.NotKept, Erase: began.Erase, MayLose: began.MayLose,
 	}}
 	return true
 }
