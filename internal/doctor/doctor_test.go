@@ -74,6 +74,25 @@ const stands = `INSERT INTO daymill.workers (name, version, workers, pace, max_e
 	VALUES ('w', 'v', 1, 1, 1, 1, 1, 1, false);
 	INSERT INTO river_job (kind, args, max_attempts, queue, scheduled_at) VALUES ('backfill', '{}', 5, 'daymill', now() - interval '10 minutes');`
 
+// extension lists an extension that cannot be installed here, as if it were there.
+func extension(name, version string) string {
+	return `SET allow_system_table_mods = on; INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+		VALUES (99999, '` + name + `', 10, 11, false, '` + version + `'); RESET allow_system_table_mods`
+}
+
+// TestExamineSupabase has a cluster of its own, because roles belong to the cluster.
+func TestExamineSupabase(t *testing.T) {
+	t.Parallel()
+	db := pgtest.On(t, pgtest.Server(t, nil), pgtest.Installed{})
+	config := doctor.Config{DB: open(t, db.URL), Clock: pace.SystemClock{}}
+	levels, sentences := of(doctor.Examine(t.Context(), config), "engine")
+	require.Empty(t, levels, sentences)
+	db.Do(t, "CREATE ROLE supabase_admin")
+	levels, sentences = of(doctor.Examine(t.Context(), config), "engine")
+	require.Equal(t, []doctor.Level{doctor.Note}, levels)
+	require.Contains(t, sentences, "Supabase: the shared pooler on port 6543 is in transaction mode")
+}
+
 // Extensions are always listed in the same order.
 func TestExamineExtensions(t *testing.T) {
 	t.Parallel()
@@ -136,10 +155,12 @@ func TestExamine(t *testing.T) {
 			configure: func(c *doctor.Config) { c.PoolSize = 400 },
 			id:        "connections", levels: []doctor.Level{doctor.Warning}, says: "max_connections is 300",
 		},
-		"EngineAurora":   {setup: "CREATE FUNCTION public.aurora_version() RETURNS text LANGUAGE sql RETURN '16.6'", id: "engine", levels: []doctor.Level{doctor.Note}, says: "Amazon Aurora: "},
-		"EngineNeon":     {setup: "ALTER DATABASE DATABASE SET neon.timeline_id = 'd3c4f0'", id: "engine", levels: []doctor.Level{doctor.Note}, says: "Neon: Neon removes"},
-		"EnginePostgres": {id: "engine"},
-		"Follower":       {id: "follower"},
+		"EngineAurora":      {setup: "CREATE FUNCTION public.aurora_version() RETURNS text LANGUAGE sql RETURN '16.6'", id: "engine", levels: []doctor.Level{doctor.Note}, says: "Amazon Aurora: "},
+		"EngineCitus":       {setup: extension("citus", "13.2-1"), id: "engine", levels: []doctor.Level{doctor.Note}, says: "Citus: a distributed table of events takes no triggers"},
+		"EngineTimescaleDB": {setup: extension("timescaledb", "2.26.0"), id: "engine", levels: []doctor.Level{doctor.Note}, says: "TimescaleDB: a hypertable of events takes no triggers"},
+		"EngineNeon":        {setup: "ALTER DATABASE DATABASE SET neon.timeline_id = 'd3c4f0'", id: "engine", levels: []doctor.Level{doctor.Note}, says: "Neon: Neon removes"},
+		"EnginePostgres":    {id: "engine"},
+		"Follower":          {id: "follower"},
 		"FollowerNone": {
 			configure: func(c *doctor.Config) { c.Followers = []doctor.Follower{{DB: c.DB}} },
 			id:        "follower", levels: []doctor.Level{doctor.Failure}, says: "never was a follower",

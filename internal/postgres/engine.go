@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -14,23 +15,39 @@ import (
 var ErrEngine = errors.New("which lacks transition tables or LISTEN, and Daymill needs Postgres itself: " +
 	"set DATABASE_URL to a Postgres server, 14 or later")
 
-// checkEngine rejects databases that announce themselves as something else when a connection starts, so the
-// check is free. Behind a pooler, a server may announce less; then the first statement that it does not know
-// fails.
-func checkEngine(conn *pgx.Conn) error {
-	if conn.PgConn().ParameterStatus("crdb_version") != "" {
-		return fmt.Errorf("the server is CockroachDB, %w", ErrEngine)
-	}
-	if version := conn.PgConn().ParameterStatus("server_version"); strings.Contains(version, "-YB-") {
-		return fmt.Errorf("the server is YugabyteDB %s, %w", version, ErrEngine)
-	}
-	return nil
-}
-
-// checkServer rejects servers on which Daymill would not work or not be exact.
+// checkServer rejects servers on which Daymill would not work or not be exact. A server announces what it is when a connection starts, so the
+// check is free. A pooler may leave the announcements out; then one statement asks for them.
 func checkServer(ctx context.Context, conn *pgx.Conn) error {
-	if err := checkEngine(conn); err != nil {
+	version, encoding := conn.PgConn().ParameterStatus("server_version"), conn.PgConn().ParameterStatus("server_encoding")
+	if conn.PgConn().ParameterStatus("crdb_version") != "" {
+		version = cockroach
+	}
+	if encoding == "" {
+		const ask = "SELECT pg_catalog.version(), pg_catalog.current_setting('server_encoding')"
+		result := conn.PgConn().ExecParams(ctx, ask, nil, nil, nil, nil).Read()
+		if result.Err != nil {
+			return connectError(conn.Config(), result.Err)
+		}
+		version, encoding = string(result.Rows[0][0]), string(result.Rows[0][1])
+	}
+	if err := checkEngine(version); err != nil {
 		return err
 	}
-	return checkEncoding(ctx, conn)
+	return checkEncoding(conn, encoding)
+}
+
+// cockroach is in the version of every CockroachDB.
+const cockroach = "CockroachDB"
+
+// yugabyte matches the version of YugabyteDB, as it announces it and as version() has it.
+var yugabyte = regexp.MustCompile(`[0-9][0-9.]*-YB-[^ ]+`)
+
+func checkEngine(version string) error {
+	if strings.Contains(version, cockroach) {
+		return fmt.Errorf("the server is CockroachDB, %w", ErrEngine)
+	}
+	if found := yugabyte.FindString(version); found != "" {
+		return fmt.Errorf("the server is YugabyteDB %s, %w", found, ErrEngine)
+	}
+	return nil
 }

@@ -80,6 +80,29 @@ func TestEngine(t *testing.T) {
 			require.ErrorContains(t, err, c.says)
 		})
 	}
+	// A pooler may announce nothing of what the server is.
+	for name, version := range map[string]string{
+		"CockroachDB": "CockroachDB CCL v25.1.0 (x86_64-pc-linux-gnu, built 2025/02/18 12:00:00, go1.22.8)",
+		"YugabyteDB":  "PostgreSQL 15.12-YB-2025.2.3.0-b1 on x86_64-pc-linux-gnu, compiled by clang version 17.0.6, 64-bit",
+	} {
+		t.Run(name+"Pooled", func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.Empty(t)
+			db.Do(t, "CREATE OR REPLACE FUNCTION pg_catalog.version() RETURNS text LANGUAGE sql STABLE AS $$ SELECT '"+version+"' $$")
+			_, err := postgres.Open(t.Context(), postgres.Config{URL: announce(t, db.URL, "server_encoding", "")})
+			require.ErrorIs(t, err, postgres.ErrEngine)
+			require.ErrorContains(t, err, "the server is "+name)
+			opened, err := postgres.Open(t.Context(), postgres.Config{URL: db.URL})
+			require.NoError(t, err)
+			opened.Close()
+		})
+	}
+	t.Run("PostgresPooled", func(t *testing.T) {
+		t.Parallel()
+		opened, err := postgres.Open(t.Context(), postgres.Config{URL: announce(t, db.URL, "server_encoding", "")})
+		require.NoError(t, err)
+		opened.Close()
+	})
 	t.Run("Postgres", func(t *testing.T) {
 		t.Parallel()
 		opened, err := postgres.Open(t.Context(), postgres.Config{URL: announce(t, db.URL, "application_name", "15.12")})
