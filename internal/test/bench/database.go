@@ -24,13 +24,14 @@ type database struct {
 // oneTable is the table that the contenders fill. It has the definition of Daymill's.
 func oneTable() pgx.Identifier { return pgx.Identifier{"public", "one"} }
 
-func (b *bench) install(ctx context.Context, name string) (*database, error) {
+// install creates a database. Options are those of `daymill migrate`.
+func (b *bench) install(ctx context.Context, name string, options ...string) (*database, error) {
 	b.meter.say("install")
 	url, err := b.server.create(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := b.daymill(ctx, url, "migrate"); err != nil {
+	if _, err := b.daymill(ctx, url, append([]string{"migrate"}, options...)...); err != nil {
 		return nil, err
 	}
 	if _, err := b.daymill(ctx, url, "source", "create"); err != nil {

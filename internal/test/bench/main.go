@@ -176,7 +176,7 @@ func scenarios() []scenario {
 		{"longest", "Longest statement", rounds(3), longest},
 		{"pages", "Pages of entities", rounds(2), pages},
 		{"foreground", "An application beside a rollup", rounds(4), foreground},
-		{"history", "A history 100 times longer", rounds(8), history},
+		{"history", "A history 100 times longer", rounds(20), history},
 		{"tenfold", "Ten times the events", rounds(2), tenfold},
 		{"workers", "Two workers on a backfill", rounds(3), workers},
 		{"small", "A thousand small dates", rounds(3), small},
