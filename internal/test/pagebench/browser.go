@@ -17,8 +17,6 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
-
-	"github.com/daymill/daymill/internal/test/browser"
 )
 
 // look is what a browser reports about one page.
@@ -54,16 +52,12 @@ const lookScript = `new Promise((done) => {
 // visit loads every kind of page of a running Daymill in Chromium, each time with an empty cache, and prints what the browser reports. It
 // finds pages by following links. With o.shots it also takes their pictures.
 func visit(ctx context.Context, o options, out io.Writer) error {
-	program, err := browser.Find()
-	if err != nil {
-		return err
-	}
 	base, err := url.Parse(o.url)
 	if err != nil {
 		return fmt.Errorf("read --url: %w", err)
 	}
 	allocator, cancel := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true))...)
+		chromedp.NoSandbox, chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true))...)
 	defer cancel()
 	ctx, cancel = chromedp.NewContext(allocator)
 	defer cancel()
