@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -162,16 +163,17 @@ func (r result) sum(of map[string]share) (sum share) {
 // report prints tables in Markdown.
 func report(out io.Writer, o options, results []result) {
 	line := func(name string, cell func(r result) string) {
-		cells := []string{name}
+		cells := make([]string, 1, 1+len(results))
+		cells[0] = name
 		for _, r := range results {
 			cells = append(cells, cell(r))
 		}
 		fmt.Fprintf(out, "| %s |\n", strings.Join(cells, " | "))
 	}
-	line("workers", func(r result) string { return fmt.Sprint(r.workers) })
+	line("workers", func(r result) string { return strconv.Itoa(r.workers) })
 	fmt.Fprintf(out, "|---%s|\n", strings.Repeat("|---", len(results)))
 	line("connections, idle: of pools, that listen", func(r result) string { return fmt.Sprintf("%d, %d", r.connections["pool"], r.connections["listen"]) })
-	line("connections, busy, at most", func(r result) string { return fmt.Sprint(r.most) })
+	line("connections, busy, at most", func(r result) string { return strconv.FormatInt(r.most, 10) })
 	perMinute := func(r result, n float64) float64 { return n / float64(r.workers) / o.idle.Minutes() }
 	line("idle: statements of a worker in a minute", func(r result) string { return fmt.Sprintf("%.0f", perMinute(r, float64(r.sum(r.idle).calls))) })
 	line("idle: server's time for a worker in a minute", func(r result) string { return fmt.Sprintf("%.0f ms", perMinute(r, r.sum(r.idle).took.Seconds()*1000)) })
