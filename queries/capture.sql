@@ -188,3 +188,8 @@ LIMIT 1000;
 
 -- name: StreamHeads :many
 SELECT s.name, s.position FROM capture.stream AS s ORDER BY s.name LIMIT 1000;
+
+-- name: LogTransactions :many
+-- The lower halves of the numbers of the transactions whose changes are at some positions.
+SELECT DISTINCT (l.xid & 4294967295)::bigint AS xid FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id
+WHERE s.name = @stream AND l.position > @after AND l.position <= @upto AND NOT l.snapshot;

@@ -71,26 +71,26 @@ UPDATE view.version SET stale = @stale, revision = revision + 1 WHERE id = @id;
 DELETE FROM view.version WHERE id = @id;
 
 -- name: ViewTaskInsert :one
-INSERT INTO view.task (view_id, version_id, kind, table_index, keys, repair, total, actor, via)
-VALUES (@view_id, @version_id, @kind, @table_index, sqlc.narg('keys')::json, @repair, @total, coalesce(nullif(@actor::text, ''), current_user), @via)
+INSERT INTO view.task (view_id, version_id, kind, table_index, keys, repair, total, stage, actor, via)
+VALUES (@view_id, @version_id, @kind, @table_index, sqlc.narg('keys')::json, @repair, @total, @stage, coalesce(nullif(@actor::text, ''), current_user), @via)
 RETURNING id;
 
 -- name: ViewTaskGet :one
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
-    t.retry_at, t.since, t.looked_at
+    t.retry_at, t.since, t.looked_at, t.stage, t.copied
 FROM view.task AS t WHERE t.id = @id;
 
 -- name: ViewTaskList :many
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
-    t.retry_at, t.since, t.looked_at
+    t.retry_at, t.since, t.looked_at, t.stage, t.copied
 FROM view.task AS t WHERE t.view_id = @view_id ORDER BY t.id DESC LIMIT @max_rows;
 
 -- name: ViewTaskStanding :many
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
-    t.retry_at, t.since, t.looked_at
+    t.retry_at, t.since, t.looked_at, t.stage, t.copied
 FROM view.task AS t WHERE t.view_id = @view_id AND t.kind IN ('poll', 'compare') ORDER BY t.id LIMIT 1000;
 
 -- name: ViewTaskDue :many
@@ -113,7 +113,7 @@ UPDATE view.task SET taken_at = NULL WHERE id = @id AND fence = @fence;
 
 -- name: ViewTaskMove :execrows
 UPDATE view.task SET cursor = @cursor, done = done + @done::bigint, differing = differing + @differing::bigint, repaired = repaired + @repaired::bigint,
-    misfits = misfits + @misfits::bigint, examples = @examples, moved_at = now(), taken_at = now(), failures = 0, error = '', retry_at = NULL
+    misfits = misfits + @misfits::bigint, copied = copied + @copied::bigint, stage = @stage, examples = @examples, moved_at = now(), taken_at = now(), failures = 0, error = '', retry_at = NULL
 WHERE id = @id AND fence = @fence AND state = 'running';
 
 -- name: ViewTaskFinish :execrows
@@ -250,3 +250,7 @@ SELECT t.id FROM view.task AS t WHERE t.version_id = @version_id::bigint AND t.k
 -- name: ViewTaskFence :exec
 -- Takes a version's tasks from their workers, which know only its old plan.
 UPDATE view.task SET fence = fence + 1, taken_at = NULL WHERE version_id = @version_id::bigint AND state = 'running';
+
+-- name: ViewDelivered :one
+-- The position up to which a view has received the changes of a stream.
+SELECT min(s.position)::bigint FROM capture.shard AS s WHERE s.consumer = @consumer;

@@ -179,6 +179,9 @@ func progress(t view.Task, now time.Time) string {
 	if left := t.Left(now); left > 0 {
 		parts = append(parts, duration(left)+" to go")
 	}
+	if t.Copied > 0 {
+		parts = append(parts, plural(t.Copied, "row")+" of other databases "+t.CopiedVerb())
+	}
 	if t.Kind == view.TaskVerify {
 		parts = append(parts, number(t.Differing)+" differ")
 		if t.Repair {

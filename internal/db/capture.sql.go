@@ -263,6 +263,38 @@ func (q *Queries) LogPartitionOld(ctx context.Context, arg LogPartitionOldParams
 	return items, nil
 }
 
+const logTransactions = `-- name: LogTransactions :many
+SELECT DISTINCT (l.xid & 4294967295)::bigint AS xid FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id
+WHERE s.name = $1 AND l.position > $2 AND l.position <= $3 AND NOT l.snapshot
+`
+
+type LogTransactionsParams struct {
+	Stream string
+	After  int64
+	Upto   int64
+}
+
+// The lower halves of the numbers of the transactions whose changes are at some positions.
+func (q *Queries) LogTransactions(ctx context.Context, arg LogTransactionsParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, logTransactions, arg.Stream, arg.After, arg.Upto)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var xid int64
+		if err := rows.Scan(&xid); err != nil {
+			return nil, err
+		}
+		items = append(items, xid)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const schemaVersionGet = `-- name: SchemaVersionGet :one
 SELECT v.columns::text AS columns
 FROM capture.schema_version AS v INNER JOIN capture.stream AS s ON s.id = v.stream_id

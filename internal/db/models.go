@@ -576,6 +576,8 @@ type ViewTask struct {
 	Mark       *string
 	MarkAt     *time.Time
 	LookedAt   *time.Time
+	Stage      int32
+	Copied     int64
 }
 
 type ViewVersion struct {

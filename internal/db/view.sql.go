@@ -449,6 +449,18 @@ func (q *Queries) ViewDelete(ctx context.Context, id int64) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
+const viewDelivered = `-- name: ViewDelivered :one
+SELECT min(s.position)::bigint FROM capture.shard AS s WHERE s.consumer = $1
+`
+
+// The position up to which a view has received the changes of a stream.
+func (q *Queries) ViewDelivered(ctx context.Context, consumer string) (int64, error) {
+	row := q.db.QueryRow(ctx, viewDelivered, consumer)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const viewGap = `-- name: ViewGap :one
 SELECT coalesce(max(g.id), 0)::bigint FROM capture.gap AS g
 INNER JOIN capture.stream AS s ON s.id = g.stream_id
@@ -910,7 +922,7 @@ func (q *Queries) ViewTaskFinish(ctx context.Context, arg ViewTaskFinishParams) 
 const viewTaskGet = `-- name: ViewTaskGet :one
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
-    t.retry_at, t.since, t.looked_at
+    t.retry_at, t.since, t.looked_at, t.stage, t.copied
 FROM view.task AS t WHERE t.id = $1
 `
 
@@ -942,6 +954,8 @@ type ViewTaskGetRow struct {
 	RetryAt    *time.Time
 	Since      *string
 	LookedAt   *time.Time
+	Stage      int32
+	Copied     int64
 }
 
 func (q *Queries) ViewTaskGet(ctx context.Context, id int64) (ViewTaskGetRow, error) {
@@ -975,6 +989,8 @@ func (q *Queries) ViewTaskGet(ctx context.Context, id int64) (ViewTaskGetRow, er
 		&i.RetryAt,
 		&i.Since,
 		&i.LookedAt,
+		&i.Stage,
+		&i.Copied,
 	)
 	return i, err
 }
@@ -1003,8 +1019,8 @@ func (q *Queries) ViewTaskHold(ctx context.Context, arg ViewTaskHoldParams) erro
 }
 
 const viewTaskInsert = `-- name: ViewTaskInsert :one
-INSERT INTO view.task (view_id, version_id, kind, table_index, keys, repair, total, actor, via)
-VALUES ($1, $2, $3, $4, $5::json, $6, $7, coalesce(nullif($8::text, ''), current_user), $9)
+INSERT INTO view.task (view_id, version_id, kind, table_index, keys, repair, total, stage, actor, via)
+VALUES ($1, $2, $3, $4, $5::json, $6, $7, $8, coalesce(nullif($9::text, ''), current_user), $10)
 RETURNING id
 `
 
@@ -1016,6 +1032,7 @@ type ViewTaskInsertParams struct {
 	Keys       []byte
 	Repair     bool
 	Total      int64
+	Stage      int32
 	Actor      string
 	Via        string
 }
@@ -1029,6 +1046,7 @@ func (q *Queries) ViewTaskInsert(ctx context.Context, arg ViewTaskInsertParams) 
 		arg.Keys,
 		arg.Repair,
 		arg.Total,
+		arg.Stage,
 		arg.Actor,
 		arg.Via,
 	)
@@ -1040,7 +1058,7 @@ func (q *Queries) ViewTaskInsert(ctx context.Context, arg ViewTaskInsertParams) 
 const viewTaskList = `-- name: ViewTaskList :many
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
-    t.retry_at, t.since, t.looked_at
+    t.retry_at, t.since, t.looked_at, t.stage, t.copied
 FROM view.task AS t WHERE t.view_id = $1 ORDER BY t.id DESC LIMIT $2
 `
 
@@ -1077,6 +1095,8 @@ type ViewTaskListRow struct {
 	RetryAt    *time.Time
 	Since      *string
 	LookedAt   *time.Time
+	Stage      int32
+	Copied     int64
 }
 
 func (q *Queries) ViewTaskList(ctx context.Context, arg ViewTaskListParams) ([]ViewTaskListRow, error) {
@@ -1116,6 +1136,8 @@ func (q *Queries) ViewTaskList(ctx context.Context, arg ViewTaskListParams) ([]V
 			&i.RetryAt,
 			&i.Since,
 			&i.LookedAt,
+			&i.Stage,
+			&i.Copied,
 		); err != nil {
 			return nil, err
 		}
@@ -1156,8 +1178,8 @@ func (q *Queries) ViewTaskMerge(ctx context.Context, arg ViewTaskMergeParams) (i
 
 const viewTaskMove = `-- name: ViewTaskMove :execrows
 UPDATE view.task SET cursor = $1, done = done + $2::bigint, differing = differing + $3::bigint, repaired = repaired + $4::bigint,
-    misfits = misfits + $5::bigint, examples = $6, moved_at = now(), taken_at = now(), failures = 0, error = '', retry_at = NULL
-WHERE id = $7 AND fence = $8 AND state = 'running'
+    misfits = misfits + $5::bigint, copied = copied + $6::bigint, stage = $7, examples = $8, moved_at = now(), taken_at = now(), failures = 0, error = '', retry_at = NULL
+WHERE id = $9 AND fence = $10 AND state = 'running'
 `
 
 type ViewTaskMoveParams struct {
@@ -1166,6 +1188,8 @@ type ViewTaskMoveParams struct {
 	Differing int64
 	Repaired  int64
 	Misfits   int64
+	Copied    int64
+	Stage     int32
 	Examples  []byte
 	ID        int64
 	Fence     int64
@@ -1178,6 +1202,8 @@ func (q *Queries) ViewTaskMove(ctx context.Context, arg ViewTaskMoveParams) (int
 		arg.Differing,
 		arg.Repaired,
 		arg.Misfits,
+		arg.Copied,
+		arg.Stage,
 		arg.Examples,
 		arg.ID,
 		arg.Fence,
@@ -1256,7 +1282,7 @@ func (q *Queries) ViewTaskStand(ctx context.Context, arg ViewTaskStandParams) er
 const viewTaskStanding = `-- name: ViewTaskStanding :many
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
-    t.retry_at, t.since, t.looked_at
+    t.retry_at, t.since, t.looked_at, t.stage, t.copied
 FROM view.task AS t WHERE t.view_id = $1 AND t.kind IN ('poll', 'compare') ORDER BY t.id LIMIT 1000
 `
 
@@ -1288,6 +1314,8 @@ type ViewTaskStandingRow struct {
 	RetryAt    *time.Time
 	Since      *string
 	LookedAt   *time.Time
+	Stage      int32
+	Copied     int64
 }
 
 func (q *Queries) ViewTaskStanding(ctx context.Context, viewID int64) ([]ViewTaskStandingRow, error) {
@@ -1327,6 +1355,8 @@ func (q *Queries) ViewTaskStanding(ctx context.Context, viewID int64) ([]ViewTas
 			&i.RetryAt,
 			&i.Since,
 			&i.LookedAt,
+			&i.Stage,
+			&i.Copied,
 		); err != nil {
 			return nil, err
 		}

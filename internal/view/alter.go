@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
@@ -54,6 +55,9 @@ func (e *Engine) alter(ctx context.Context, tx pgx.Tx, version Version, made *pl
 			return fmt.Errorf("change the columns of %s: %w", plan.Table(version.Table), err)
 		}
 	}
+	if err := e.alterMirrors(ctx, tx, made, a); err != nil {
+		return err
+	}
 	if err := e.replan(ctx, tx, version, made); err != nil {
 		return err
 	}
@@ -64,11 +68,32 @@ func (e *Engine) alter(ctx context.Context, tx pgx.Tx, version Version, made *pl
 	if err != nil {
 		return err
 	}
-	_, err = db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{
-		ViewID: version.View, VersionID: &version.ID, Kind: TaskBuild, Total: total, Actor: who.Actor, Via: who.Via,
-	})
+	params := db.ViewTaskInsertParams{ViewID: version.View, VersionID: &version.ID, Kind: TaskBuild, Total: total, Actor: who.Actor, Via: who.Via}
+	if !a.Copies() {
+		params.Stage = int32(len(made.Mirrored())) //nolint:gosec // A small number.
+	}
+	_, err = db.New(tx).ViewTaskInsert(ctx, params)
 	if err != nil {
 		return fmt.Errorf("insert a task: %w", err)
+	}
+	return nil
+}
+
+// alterMirrors adds and drops columns of mirrors.
+func (e *Engine) alterMirrors(ctx context.Context, tx pgx.Tx, made *plan.Plan, a *plan.Alteration) error {
+	for i, columns := range a.Mirrors {
+		// The mirror may still have a column of the same name that the table has lost.
+		for _, column := range slices.Concat(columns.Dropped, columns.Added) {
+			_, err := tx.Exec(ctx, "ALTER TABLE "+pgx.Identifier{plan.MirrorSchema, made.Sources[i].Mirror}.Sanitize()+" DROP COLUMN IF EXISTS "+pgx.Identifier{column}.Sanitize())
+			if err != nil {
+				return fmt.Errorf("drop a column of a mirror: %w", err)
+			}
+		}
+		if len(columns.Added) > 0 {
+			if err := e.makeMirror(ctx, tx, made, i); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (w *worker) pull(ctx context.Context) error {
 
 func (w *worker) pullTable(ctx context.Context, table int, from *postgres.DB, keys []any) error {
 	source := w.version.Plan.Needed(table)
-	position, err := w.position(ctx, source)
+	position, err := w.look(ctx)
 	if err != nil {
 		return err
 	}

@@ -112,15 +112,9 @@ func (w *worker) again(ctx context.Context) error {
 	})
 }
 
-// source returns the table of a standing task, with the columns that the view needs.
-func (w *worker) source(ctx context.Context) (plan.Source, *postgres.DB, error) {
-	from, _, err := w.Databases.Open(ctx, w.version.Plan.Definition.Tables[w.task.Table].Database)
-	return w.version.Plan.Needed(w.task.Table), from, err
-}
-
 // poll reads the next rows whose column Changed has grown.
 func (w *worker) poll(ctx context.Context, size int64) (s step, took time.Duration, err error) {
-	source, from, err := w.source(ctx)
+	source, from, err := w.table(ctx, w.task.Table)
 	if err != nil {
 		return s, 0, err
 	}
@@ -133,7 +127,7 @@ func (w *worker) poll(ctx context.Context, size int64) (s step, took time.Durati
 	if w.task.Cursor == nil && w.task.since != nil {
 		arguments = []any{*w.task.since}
 	}
-	position, err := w.position(ctx, source)
+	position, err := w.look(ctx)
 	if err != nil {
 		return s, 0, err
 	}
@@ -158,7 +152,7 @@ func (w *worker) poll(ctx context.Context, size int64) (s step, took time.Durati
 
 // compare reads the next rows of the table, and then the next keys of the mirror.
 func (w *worker) compare(ctx context.Context, size int64) (s step, took time.Duration, err error) {
-	source, from, err := w.source(ctx)
+	source, from, err := w.table(ctx, w.task.Table)
 	if err != nil {
 		return s, 0, err
 	}
@@ -166,7 +160,7 @@ func (w *worker) compare(ctx context.Context, size int64) (s step, took time.Dur
 	if len(w.task.Cursor) > 0 {
 		half, after = w.task.Cursor[0], w.task.Cursor[1:]
 	}
-	position, err := w.position(ctx, source)
+	position, err := w.look(ctx)
 	if err != nil {
 		return s, 0, err
 	}
@@ -267,15 +261,7 @@ func (w *worker) deliver(ctx context.Context, tx pgx.Tx, table int, changes []ch
 		return 0, nil
 	}
 	mirror := w.version.Plan.Sources[table].Mirror
-	m := newMirror(w.DB, w.version.Plan.Sources[table].Stream)
-	copied := make([]change.Change, len(changes))
-	for i, c := range changes {
-		var err error
-		if copied[i], err = m.shape(w.version.Plan, table, c); err != nil {
-			return 0, err
-		}
-	}
-	if err := m.write(ctx, tx, copied); err != nil {
+	if err := w.mirror(ctx, tx, table, changes); err != nil {
 		return 0, err
 	}
 	refreshed, err := w.apply(ctx, tx, w.version, func(s plan.Source) bool { return s.Mirror == mirror }, changes)

@@ -41,7 +41,7 @@ func (e *Engine) Sink(ctx context.Context, view int64, stream string) (*Sink, er
 	}
 	s := &Sink{engine: e, view: view, name: row.Name, stream: stream}
 	if stream != definition.App {
-		s.mirror = newMirror(e.DB, stream)
+		s.mirror = newMirror(e.DB, stream, false)
 	}
 	return s, nil
 }

@@ -42,11 +42,13 @@ type Task struct {
 	Table      int        `json:"-"` // index of the table whose changed rows a refresh is about, or of the table that is read
 	Keys       roots      `json:"-"`
 	Repair     bool       `json:"repair"`
-	Cursor     []string   `json:"-"`         // the last root key that is done
+	Stage      int        `json:"-"`         // which table the cursor is in
+	Cursor     []string   `json:"-"`         // the last key that is done, of the root or of a table that is copied or compared
 	Done       int64      `json:"done"`      // root keys
 	Total      int64      `json:"total"`     // an estimate; 0 if there is none
 	Differing  int64      `json:"differing"` // root keys that a verification found different
 	Repaired   int64      `json:"repaired"`
+	Copied     int64      `json:"copied"`   // rows of other databases that were copied or compared
 	Misfits    int64      `json:"misfits"`  // values that do not fit the type of their column, and became NULL
 	Examples   []string   `json:"examples"` // root keys that differ, at most a hundred
 	Failures   int        `json:"failures"`
@@ -67,6 +69,14 @@ type Task struct {
 // Stands reports whether the task is a standing task, which is repeated without end.
 func (t Task) Stands() bool { return t.Kind == TaskPoll || t.Kind == TaskCompare }
 
+// CopiedVerb says what was done with rows of other databases.
+func (t Task) CopiedVerb() string {
+	if t.Kind == TaskVerify {
+		return "compared"
+	}
+	return "copied"
+}
+
 // Left returns an estimate of the remaining time; 0 if that is not known.
 func (t Task) Left(now time.Time) time.Duration {
 	if t.State != Running || t.StartedAt == nil || t.Done == 0 || t.Total <= t.Done {
@@ -78,7 +88,7 @@ func (t Task) Left(now time.Time) time.Duration {
 func task(row db.ViewTaskGetRow) (Task, error) {
 	t := Task{
 		ID: row.ID, View: row.ViewID, Version: row.VersionID, Kind: row.Kind, State: row.State, Table: int(row.TableIndex), Repair: row.Repair,
-		Cursor: row.Cursor, Done: row.Done, Total: row.Total, Differing: row.Differing, Repaired: row.Repaired, Misfits: row.Misfits,
+		Stage: int(row.Stage), Cursor: row.Cursor, Done: row.Done, Total: row.Total, Differing: row.Differing, Repaired: row.Repaired, Misfits: row.Misfits, Copied: row.Copied,
 		Failures: int(row.Failures), Error: row.Error, Actor: row.Actor, Via: row.Via, CreatedAt: row.CreatedAt, StartedAt: row.StartedAt,
 		MovedAt: row.MovedAt, FinishedAt: row.FinishedAt, RetryAt: row.RetryAt, LookedAt: row.LookedAt,
 		keyed: row.Keys != "", since: row.Since,

@@ -56,13 +56,9 @@ func (w *worker) verify(ctx context.Context, size int64) (s step, took time.Dura
 			return s, took, err
 		}
 	}
-	_, _, err = w.locked(ctx, func(tx pgx.Tx) (step, error) {
+	s, _, err = w.locked(ctx, func(tx pgx.Tx) (step, error) {
 		s.differing = int64(len(differing))
-		for _, key := range differing {
-			if len(w.task.Examples) < maxExamples {
-				w.task.Examples = append(w.task.Examples, strings.Join(key, ","))
-			}
-		}
+		w.example("", differing)
 		if w.task.Repair && len(differing) > 0 {
 			s.repaired = s.differing
 			return s, w.version.refresh(ctx, tx, differing)
@@ -70,6 +66,15 @@ func (w *worker) verify(ctx context.Context, size int64) (s step, took time.Dura
 		return s, nil
 	})
 	return s, took, err
+}
+
+// example stores some of the keys that differ, with what they are keys of.
+func (w *worker) example(of string, keys roots) {
+	for _, key := range keys {
+		if len(w.task.Examples) < maxExamples {
+			w.task.Examples = append(w.task.Examples, of+strings.Join(key, ","))
+		}
+	}
 }
 
 // differing returns those of some root keys whose rows differ from the SELECT's.

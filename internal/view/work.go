@@ -36,13 +36,17 @@ type worker struct {
 	turn    signal.TaskStop // figures of this turn
 	size    *pace.Size
 	pacer   *pace.Pacer
+	settled map[string]int64 // position by stream, up to which statements in its database see everything
 }
 
 // step is the result of one chunk.
 type step struct {
 	cursor                             []string
 	done, differing, repaired, misfits int64
-	end                                bool
+	copied                             int64 // rows of other databases
+	// end says that this was the last chunk of the stage. For the caller of locked, it says that it was the last one of the task.
+	end   bool
+	stage int // of the next chunk
 }
 
 // Work works on a task until it is finished, the turn is over, or ctx is done. A failure is recorded with the
@@ -121,7 +125,7 @@ func (e *Engine) work(ctx context.Context, id int64, held *lease.Lease) (more bo
 		return false, err
 	}
 	w := &worker{
-		Engine: e, task: t, lease: held, size: pace.NewSize(e.chunk(), 1, mostChunk), pacer: &pace.Pacer{Clock: e.clock(), Pace: e.Pace},
+		Engine: e, task: t, lease: held, pacer: &pace.Pacer{Clock: e.clock(), Pace: e.Pace}, settled: map[string]int64{},
 	}
 	for _, v := range versions {
 		if v.ID == t.Version || t.Version == 0 && v.State == Serving {
@@ -131,6 +135,7 @@ func (e *Engine) work(ctx context.Context, id int64, held *lease.Lease) (more bo
 	if w.version.ID == 0 {
 		return false, errors.New("the view has no table: build it with `daymill view build`")
 	}
+	w.resize()
 	w.turn.Task = signal.Task{View: w.version.Plan.Definition.Name, ID: id, Kind: t.Kind}
 	began := e.clock().Now()
 	ctx = telemetry.Tell(ctx, e.Listeners, signal.TaskStart{Task: w.turn.Task})
@@ -156,10 +161,7 @@ func (w *worker) chunks(ctx context.Context, began time.Time) (more bool, err er
 		}
 	}
 	if t.Kind == TaskBuild && t.Cursor == nil {
-		if err := w.captured(ctx, w.version); err != nil {
-			return false, err
-		}
-		if err := w.fillMirrors(ctx); err != nil {
+		if err := w.ready(ctx, w.version); err != nil {
 			return false, err
 		}
 	}
@@ -189,14 +191,18 @@ func (w *worker) next(ctx context.Context) (end bool, err error) {
 	var s step
 	var took time.Duration
 	do := w.build
-	switch w.task.Kind {
-	case TaskRefresh:
+	switch {
+	case w.task.Stage < w.copies():
+		do = w.copy
+	case w.task.Kind == TaskRefresh:
 		do = w.refresh
-	case TaskVerify:
+	case w.task.Kind == TaskVerify && w.task.Stage > 0:
+		do = w.verifyMirror
+	case w.task.Kind == TaskVerify:
 		do = w.verify
-	case TaskPoll:
+	case w.task.Kind == TaskPoll:
 		do = w.poll
-	case TaskCompare:
+	case w.task.Kind == TaskCompare:
 		do = w.compare
 	}
 	s, took, err = do(ctx, int64(size))
@@ -208,6 +214,10 @@ func (w *worker) next(ctx context.Context) (end bool, err error) {
 	}
 	w.size.Took(size, took)
 	w.task.Cursor, w.task.Done = s.cursor, w.task.Done+s.done
+	if s.stage != w.task.Stage {
+		w.task.Stage = s.stage
+		w.resize()
+	}
 	w.turn.Chunks++
 	w.turn.Keys, w.turn.Differing, w.turn.Repaired = w.turn.Keys+s.done, w.turn.Differing+s.differing, w.turn.Repaired+s.repaired
 	if s.end && w.task.Kind == TaskBuild && w.version.Plan.Filling {
@@ -243,9 +253,29 @@ func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx) (step, error)) (
 		if err != nil {
 			return err
 		}
+		if s.stage = w.task.Stage; s.end && s.stage < w.stages()-1 {
+			s.stage, s.cursor, s.end = s.stage+1, nil, false
+		}
 		return w.move(ctx, tx, s)
 	})
 	return s, took, err
+}
+
+// stages returns how many stages the task has. A build first copies tables of other databases. A verification also compares these copies.
+func (w *worker) stages() int {
+	if w.task.Kind == TaskVerify {
+		return 1 + 2*len(w.captured())
+	}
+	return w.copies() + 1
+}
+
+// resize begins to find out the size of chunks: those of another stage cost something else.
+func (w *worker) resize() {
+	most := float64(mostChunk)
+	if w.task.Stage < w.copies() || w.task.Kind == TaskVerify && w.task.Stage > 0 {
+		most = mostCopied
+	}
+	w.size = pace.NewSize(min(w.chunk(), most), 1, most)
 }
 
 func limit(ctx context.Context, tx pgx.Tx, limit time.Duration) error {
@@ -262,6 +292,7 @@ func (w *worker) move(ctx context.Context, tx pgx.Tx, s step) error {
 	}
 	err = lease.Fenced(db.New(tx).ViewTaskMove(ctx, db.ViewTaskMoveParams{
 		ID: w.task.ID, Fence: w.lease.Term.ID, Cursor: s.cursor, Done: s.done, Differing: s.differing, Repaired: s.repaired, Misfits: s.misfits, Examples: examples,
+		Stage: int32(s.stage), Copied: s.copied, //nolint:gosec // A small number.
 	}))
 	if err != nil {
 		return fmt.Errorf("move task %d: %w", w.task.ID, err)
@@ -297,9 +328,9 @@ type waitError struct{ text string }
 
 func (w *waitError) Error() string { return w.text }
 
-// captured makes sure that a build does not begin before the changes of its tables are captured. Otherwise
+// ready makes sure that a build does not begin before the changes of its tables are captured. Otherwise
 // changes in between would be missing.
-func (e *Engine) captured(ctx context.Context, v Version) error {
+func (e *Engine) ready(ctx context.Context, v Version) error {
 	for _, stream := range v.Plan.Streams() {
 		rows, err := db.New(e.DB).ViewCaptured(ctx, stream)
 		if err != nil {

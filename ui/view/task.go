@@ -25,6 +25,9 @@ func progress(t view.Task, now time.Time) string {
 	if t.State == view.Running && t.Total > 0 {
 		text = fmt.Sprintf("%s of about %s", format.Number(t.Done), format.Plural(t.Total, "key"))
 	}
+	if t.Copied > 0 {
+		text += ", " + format.Plural(t.Copied, "row") + " of other databases " + t.CopiedVerb()
+	}
 	if left := t.Left(now); left > 0 {
 		text += ", about " + format.Duration(left.Round(time.Second)) + " left"
 	}

@@ -34,6 +34,9 @@ func (r *runner) chunk(ctx context.Context, s db.SnapshotNextRow, t table.Table)
 	if low.State != "running" {
 		return rows{}, errAgain
 	}
+	if err := r.settle(ctx, low); err != nil {
+		return rows{}, err
+	}
 	if read, err = r.read(ctx, s, t); err != nil {
 		return rows{}, err
 	}
@@ -141,6 +144,35 @@ func selectSQL(t table.Table, cursor, parameters []string) (sql string, argument
 	}
 	return "SELECT ARRAY[" + strings.Join(texts, ", ") + "], " + value.RowSQL("n", t.Key) + ", " + value.RowSQL("n", t.Names()) + ", pg_catalog.statement_timestamp() FROM " +
 		t.SQL() + " AS n" + where + " ORDER BY " + strings.Join(columns, ", ") + " LIMIT ", arguments
+}
+
+// settle waits until reads see the rows of all changes up to the low watermark. Otherwise a row from before one of these changes would follow it.
+func (r *runner) settle(ctx context.Context, low db.SnapshotStreamRow) error {
+	if low.Mode != wal.Mode {
+		return nil // Triggers' changes are read when they are visible.
+	}
+	began, pause := r.Clock.Now(), 2*time.Millisecond
+	for {
+		is := false
+		err := r.session.Read(ctx, pace.Limit, func(ctx context.Context, on postgres.DBTX) (err error) {
+			is, err = log.Settled(ctx, r.DB, on, r.Stream, r.settled, low.Position)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if is {
+			r.settled = low.Position
+			return nil
+		}
+		if r.Clock.Now().Sub(began) > patience {
+			return fmt.Errorf("%w: a transaction is in the WAL, but its rows are not visible yet", errAgain)
+		}
+		if err := r.Clock.Sleep(ctx, pause); err != nil {
+			return err
+		}
+		pause = min(2*pause, 50*time.Millisecond)
+	}
 }
 
 // landed waits until everything that was committed before the call is in the log.

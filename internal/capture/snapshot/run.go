@@ -84,6 +84,7 @@ type runner struct {
 	pacer   pace.Pacer
 	sizes   map[int64]*pace.Size
 	began   time.Time
+	settled int64 // position up to which reads see everything
 }
 
 // expand turns requests into one snapshot per table.

@@ -443,3 +443,46 @@ func TestRun_Untouched(t *testing.T) {
 	b.Do(t, "CREATE TABLE copy.bare (LIKE app.bare)")
 	b.requireEqual(t)
 }
+
+// TestRun_Invisible: a change is in the log, but its row is not visible, because its transaction waits for a synchronous standby. The
+// snapshot waits too: a row from before the change would follow it in the log.
+func TestRun_Invisible(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeWAL)
+	b.Do(t, "CREATE SEQUENCE public.marks; DELETE FROM app.bare; CREATE SCHEMA copy; CREATE TABLE copy.bare (LIKE app.bare)")
+	b.configure(t, "app.item")
+	b.own(t)
+	b.consumer(t, "copy")
+	b.request(t, "copy")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.run(ctx) }()
+	b.wait(t, "SELECT count(*) = 1 AND min(chunks) > 1 FROM capture.snapshot")
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	standby := func(ctx context.Context, action string) {
+		for _, sql := range []string{"ALTER SYSTEM " + action, "SELECT pg_reload_conf()"} {
+			_, err := b.Exec(ctx, sql)
+			require.NoError(t, err)
+		}
+	}
+	t.Cleanup(func() { standby(context.WithoutCancel(t.Context()), "RESET synchronous_standby_names") })
+	b.Do(t, "ALTER SYSTEM SET synchronous_commit = local") // For all but the writer.
+	standby(t.Context(), "SET synchronous_standby_names = 'nobody'")
+	b.wait(t, "SELECT current_setting('synchronous_standby_names') = 'nobody' AND current_setting('synchronous_commit') = 'local'")
+	committed := make(chan error, 1)
+	go func() {
+		_, err := b.Exec(context.WithoutCancel(t.Context()), "SET synchronous_commit = on; UPDATE app.item SET n = -1 WHERE id > 1990")
+		committed <- err
+	}()
+	b.wait(t, "SELECT count(*) = 10 FROM capture.log WHERE NOT snapshot")
+	waits, stop := context.WithTimeout(t.Context(), 3*time.Second)
+	defer stop()
+	require.ErrorIs(t, b.run(waits), context.DeadlineExceeded)
+	standby(t.Context(), "RESET synchronous_standby_names")
+	require.NoError(t, <-committed)
+	b.complete(t)
+	b.mark(t)
+	b.deliver(t)
+	b.requireEqual(t)
+}

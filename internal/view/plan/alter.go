@@ -15,11 +15,16 @@ type Alteration struct {
 	Dropped []Output
 	// Fill reports whether an added column has values to fill in.
 	Fill bool
+	// Mirrors are the changes of mirrors, by the index of a table.
+	Mirrors map[int]Columns
 }
+
+// Columns are columns that a mirror gets or loses.
+type Columns struct{ Added, Dropped []string }
 
 // Alter returns the changes that make the table of an earlier plan match p, and gives p the names that the
 // table has. It returns nil if a new table has to be built: if anything but columns differs, if a column has
-// another value or type, or if a new column has an index or NOT NULL, or needs more columns in a mirror.
+// another value or type, or if a new column has an index or NOT NULL.
 func (p *Plan) Alter(before *Plan) *Alteration {
 	if before.Filling || !bytesEqual(bare(before.Definition), bare(p.Definition)) {
 		return nil
@@ -30,15 +35,22 @@ func (p *Plan) Alter(before *Plan) *Alteration {
 		if now.OID != old.OID || !slices.Equal(now.Key, old.Key) || (now.Mirror == "") != (old.Mirror == "") {
 			return nil
 		}
-		if now.Mirror != "" && !slices.Equal(names(p.Needed(i)), names(before.Needed(i))) {
-			return nil
-		}
 		now.Mirror, now.Former = old.Mirror, old.Former
 	}
 	if !reflect.DeepEqual(p.Keys, before.Keys) || !reflect.DeepEqual(p.Indexes(), before.Indexes()) {
 		return nil
 	}
-	a := &Alteration{}
+	a := &Alteration{Mirrors: map[int]Columns{}}
+	for _, i := range p.Mirrored() {
+		c, same := needs(before.Needed(i), p.Needed(i))
+		if !same {
+			return nil
+		}
+		if len(c.Added)+len(c.Dropped) > 0 {
+			a.Mirrors[i] = c
+		}
+		a.Fill = a.Fill || len(c.Added) > 0
+	}
 	for _, o := range p.Outputs {
 		at := slices.IndexFunc(before.Outputs, func(old Output) bool { return old.Name == o.Name })
 		switch {
@@ -80,12 +92,33 @@ func bytesEqual(a, b definition.Definition) bool {
 	return err == nil && other == nil && string(first) == string(second)
 }
 
-func names(s Source) []string {
-	all := make([]string, len(s.Columns))
-	for i, c := range s.Columns {
-		all[i] = c.Name
+// needs returns the columns that only one of two versions of a source has. same is false if a column has another type.
+func needs(before, after Source) (c Columns, same bool) {
+	for _, column := range after.Columns {
+		old, has := before.Column(column.Name)
+		switch {
+		case !has:
+			c.Added = append(c.Added, column.Name)
+		case old.Type != column.Type || old.Number != column.Number:
+			return c, false
+		}
 	}
-	return all
+	for _, column := range before.Columns {
+		if _, has := after.Column(column.Name); !has {
+			c.Dropped = append(c.Dropped, column.Name)
+		}
+	}
+	return c, true
+}
+
+// Copies reports whether a mirror gets columns, so that rows of another database have to be copied.
+func (a *Alteration) Copies() bool {
+	for _, c := range a.Mirrors {
+		if len(c.Added) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // content says which values a column of the view's table has.
@@ -144,6 +177,8 @@ func (a *Alteration) Says() string {
 		return "the table stays as it is"
 	case !a.Fill:
 		return strings.Join(parts, "; ") + "; ALTER TABLE locks the table for a moment, and nothing is built"
+	case a.Copies():
+		return strings.Join(parts, "; ") + "; ALTER TABLE locks the table and its mirrors for a moment, and then new columns, which are NULL at first, are copied and filled in chunks"
 	default:
 		return strings.Join(parts, "; ") + "; ALTER TABLE locks the table for a moment, and then new columns, which are NULL at first, are filled in chunks"
 	}

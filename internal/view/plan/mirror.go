@@ -17,6 +17,17 @@ func (p *Plan) Mirror(version int64) {
 	}
 }
 
+// Mirrored returns the indexes of the tables that have a mirror, each mirror once.
+func (p *Plan) Mirrored() []int {
+	var indexes []int
+	for i, s := range p.Sources {
+		if s.Mirror != "" && !slices.ContainsFunc(indexes, func(k int) bool { return p.Sources[k].Mirror == s.Mirror }) {
+			indexes = append(indexes, i)
+		}
+	}
+	return indexes
+}
+
 // Needed returns a source with only the columns that the view reads: its key, columns that joins compare, and columns that become the view's
 // columns. If the table has an expression, it has all columns. If the table is joined twice, it has the columns of both joins.
 func (p *Plan) Needed(i int) Source {
@@ -34,7 +45,9 @@ func (p *Plan) Needed(i int) Source {
 			if c.Expression != "" {
 				return s
 			}
-			names = append(names, c.Name)
+			if !c.Deleted {
+				names = append(names, c.Name)
+			}
 		}
 	}
 	columns := make([]Column, 0, len(names))

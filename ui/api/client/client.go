@@ -1988,7 +1988,10 @@ type ViewStepsStepsVerb string
 
 // ViewTask defines model for ViewTask.
 type ViewTask struct {
-	Actor     string    `json:"actor"`
+	Actor string `json:"actor"`
+
+	// Copied Rows of other databases that were copied or compared.
+	Copied    int       `json:"copied"`
 	CreatedAt time.Time `json:"created_at"`
 
 	// Differing Keys that a verification found different.

@@ -1,0 +1,1 @@
+ALTER TABLE view.task DROP COLUMN stage, DROP COLUMN copied;
