@@ -317,17 +317,6 @@ func (e *Engine) consumers(ctx context.Context, tx pgx.Tx, v View, p *plan.Plan,
 	return nil
 }
 
-func (e *Engine) head(ctx context.Context, stream string) (int64, error) {
-	head, err := db.New(e.DB).StreamHead(ctx, stream)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read stream %s: %w", stream, err)
-	}
-	return head.Position, nil
-}
-
 // Rebuild builds a view's table again while the old table is served.
 func (e *Engine) Rebuild(ctx context.Context, name string, who audit.Who) (task int64, err error) {
 	v, err := Get(ctx, e.DB, name)

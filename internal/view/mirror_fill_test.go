@@ -69,15 +69,10 @@ func TestFillUntouched(t *testing.T) {
 	require.NoError(t, writer.Commit(t.Context()))
 	require.NoError(t, <-locked)
 	b.until(t, "SELECT EXISTS (SELECT FROM capture.log WHERE table_name = 'posts')")
-	consumed := make(chan struct{})
-	go func() {
-		defer close(consumed)
-		b.consume(t.Context(), t)
-	}()
-	b.until(t, "SELECT delivered > 0 FROM capture.shard WHERE consumer = 'view-1-crm'")
+	b.consume(t.Context(), t)
+	require.True(t, b.quietly(t, "SELECT delivered > 0 FROM capture.shard WHERE consumer = 'view-1-crm'"))
 	require.NoError(t, locker.Rollback(t.Context()))
 	require.NoError(t, <-built)
-	<-consumed
 	b.quiet(t)
 	b.mirrored(t, "posts")
 	b.exact(t, "posts")
@@ -120,15 +115,7 @@ func TestCopyContinues(t *testing.T) {
 func TestCopyWaits(t *testing.T) {
 	t.Parallel()
 	b, crm := mirrored(t, stream.ModeWAL, 3)
-	standby := func(ctx context.Context, action string) {
-		_, err := b.Exec(ctx, "ALTER SYSTEM "+action)
-		require.NoError(t, err)
-		_, err = b.Exec(ctx, "SELECT pg_reload_conf()")
-		require.NoError(t, err)
-	}
-	t.Cleanup(func() { standby(context.WithoutCancel(t.Context()), "RESET synchronous_standby_names") })
-	standby(t.Context(), "SET synchronous_standby_names = 'nobody'")
-	crm.Wait(t, "SELECT current_setting('synchronous_standby_names') = 'nobody'")
+	release := crm.HoldCommits(t)
 	committed := make(chan error, 1)
 	go func() {
 		_, err := crm.Exec(context.WithoutCancel(t.Context()), "SET synchronous_commit = on; DELETE FROM public.posts WHERE id = 2; UPDATE public.posts SET n = 1 WHERE id = 3")
@@ -139,7 +126,7 @@ func TestCopyWaits(t *testing.T) {
 	_, err := b.engine.Work(t.Context(), 1)
 	require.NoError(t, err)
 	require.Equal(t, []string{"running 0 t"}, pgtest.Column[string](t, b.DB, "SELECT concat_ws(' ', state, copied, error LIKE '%it waits until rows are visible%') FROM view.task WHERE id = 1"))
-	standby(t.Context(), "RESET synchronous_standby_names")
+	release()
 	require.NoError(t, <-committed)
 	b.Do(t, "UPDATE view.task SET retry_at = NULL")
 	b.quiet(t)

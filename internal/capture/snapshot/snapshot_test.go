@@ -460,16 +460,7 @@ func TestRun_Invisible(t *testing.T) {
 	b.wait(t, "SELECT count(*) = 1 AND min(chunks) > 1 FROM capture.snapshot")
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)
-	standby := func(ctx context.Context, action string) {
-		for _, sql := range []string{"ALTER SYSTEM " + action, "SELECT pg_reload_conf()"} {
-			_, err := b.Exec(ctx, sql)
-			require.NoError(t, err)
-		}
-	}
-	t.Cleanup(func() { standby(context.WithoutCancel(t.Context()), "RESET synchronous_standby_names") })
-	b.Do(t, "ALTER SYSTEM SET synchronous_commit = local") // For all but the writer.
-	standby(t.Context(), "SET synchronous_standby_names = 'nobody'")
-	b.wait(t, "SELECT current_setting('synchronous_standby_names') = 'nobody' AND current_setting('synchronous_commit') = 'local'")
+	release := b.HoldCommits(t)
 	committed := make(chan error, 1)
 	go func() {
 		_, err := b.Exec(context.WithoutCancel(t.Context()), "SET synchronous_commit = on; UPDATE app.item SET n = -1 WHERE id > 1990")
@@ -479,7 +470,7 @@ func TestRun_Invisible(t *testing.T) {
 	waits, stop := context.WithTimeout(t.Context(), 3*time.Second)
 	defer stop()
 	require.ErrorIs(t, b.run(waits), context.DeadlineExceeded)
-	standby(t.Context(), "RESET synchronous_standby_names")
+	release()
 	require.NoError(t, <-committed)
 	b.complete(t)
 	b.mark(t)
