@@ -70,6 +70,7 @@ func TestTotals(t *testing.T) {
 			"from=2026-03-02&to=2026-03-01":         "reversed",
 			"from=2026-03-02":                       "is not a date",
 			"by=year":                               "There is no unit",
+			"days=-7":                               "There is no period of &#34;-7&#34; days",
 			"from=2024-01-01&to=2026-03-01&by=date": "choose weeks or months",
 		} {
 			answer := s.get(t, "/totals?"+query)

@@ -132,7 +132,10 @@ func (v *totalsView) read(query url.Values, today date.Date) (dates date.Range, 
 	if v.From == "" && v.To == "" {
 		v.Days = query.Get("days")
 		n := map[string]int{"30": 30, "90": 90, "365": 365, "1095": 1095}[v.Days]
-		if n == 0 {
+		switch {
+		case n == 0 && v.Days != "":
+			return dates, fmt.Errorf("there is no period of %q days: choose 30, 90, 365 or 1095, or give the first and the last date", format.Shortened(v.Days, 40))
+		case n == 0:
 			n, v.Days = defaultDays, strconv.Itoa(defaultDays)
 		}
 		dates = date.Range{First: today.AddDays(-n), Last: today.AddDays(-1)}
