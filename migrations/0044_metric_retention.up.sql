@@ -45,7 +45,7 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION analytics.drop_metric_month(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION analytics.drop_metric_month(text), analytics.metric_months() FROM PUBLIC;
 
 -- Roles that work and do not own the schema go on working.
 DO $grant$
@@ -58,7 +58,7 @@ BEGIN
         CROSS JOIN LATERAL aclexplode(c.relacl) AS g
         WHERE c.oid = 'analytics.rollup_dates'::regclass AND g.privilege_type = 'UPDATE' AND g.grantee NOT IN (0, c.relowner)
     LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION analytics.drop_metric_month(text) TO %s', worker);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION analytics.drop_metric_month(text), analytics.metric_months() TO %s', worker);
     END LOOP;
 END
 $grant$;

@@ -204,7 +204,7 @@ func (r *reconciler) deliver(ctx context.Context, capture *Capture) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var beaten, ended time.Time
-	landed, consumers := r.landed.next(), false
+	landed := r.landed.next()
 	for {
 		idle := false
 		select {
@@ -217,8 +217,7 @@ func (r *reconciler) deliver(ctx context.Context, capture *Capture) {
 			idle = true
 		}
 		landed = r.landed.next()
-		var err error
-		consumers, err = r.due(ctx, capture, idle)
+		consumers, err := r.due(ctx, capture, idle)
 		now := r.clock.Now()
 		if err == nil && consumers && (now.Sub(beaten) >= beatEvery || now.Before(beaten)) {
 			beaten = now

@@ -69,9 +69,9 @@ type reconciler struct {
 	// notified has capacity 1. It holds a value if a notification has arrived and was not forwarded yet.
 	notified chan struct{}
 	// landed rings when this process has landed changes. ended, of capacity 1, holds a value if a job of capture has ended too early.
-	landed bell
-	ended  chan struct{}
-	self   presence.Worker
+	landed   bell
+	ended    chan struct{}
+	self     presence.Worker
 	server   *clock.Clock    // Postgres's
 	source   postgres.Source // where events are read: db, a follower, or several
 	governor *pace.Governor  // nil if the pace never changes

@@ -407,14 +407,19 @@ func application(t *testing.T, server *pgserver.Server) *pgtest.DB {
 	return pgtest.As(t, server, "application", url, source, 2)
 }
 
-// run archives until stop is called. size is the size of a segment; 0 means the default.
+// run archives until stop is called. size is the size of a segment; 0 means the default. Small segments are sealed soon, because what is
+// compressed is confirmed to the slot only then.
 func (b *testBundle) run(t *testing.T, size int64) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	started, done := make(chan struct{}), make(chan error, 1)
+	var age time.Duration
+	if size > 0 {
+		age = time.Second
+	}
 	go func() {
 		done <- stream.Run(ctx, stream.Config{
-			Source: b.db.DB, URL: b.db.URL, Store: b.store, Clock: pace.SystemClock{}, Size: size, Started: func() { close(started) },
+			Source: b.db.DB, URL: b.db.URL, Store: b.store, Clock: pace.SystemClock{}, Size: size, Age: age, Started: func() { close(started) },
 		})
 	}()
 	select {

@@ -326,7 +326,7 @@ func TestFunctions(t *testing.T) {
 	require.NoError(t, err)
 	for _, signature := range public {
 		name, _, _ := strings.Cut(signature, "(")
-		require.Contains(t, []string{"date_of", "date_start", "enqueue_entities", "enqueue_rollup", "live_dates", "time_zone"}, name, "everybody may call it")
+		require.Contains(t, []string{"date_of", "date_start", "enqueue_entities", "enqueue_rollup", "live_dates", "metrics_from", "time_zone"}, name, "everybody may call it")
 	}
 	var open string
 	require.NoError(t, db.QueryRow(t.Context(), `
