@@ -261,7 +261,7 @@ func (b *pageBundle) paths() []string {
 		"/", "/?year=2016", "/dates", "/dates?state=failed", "/dates/2016-05-04", "/dates/2015-01-01", "/jobs", "/jobs?state=discarded", "/backfills",
 		"/backfills?from=2016-03-13&to=2017-02-28&which=all", "/backfills/1", "/backfills/1?cancel", "/entities", b.entity, "/jobs/1", "/jobs/bulk?action=retry&state=completed", "/schedule", "/audit",
 		"/verifications", "/verifications?result=drifted", "/verifications?result=protected", "/doctor", "/alerts",
-		"/capture", "/consumers", "/changes", "/deadletters", "/help", "/totals", "/totals?days=1095", "/trends", "/trends?span=90d", "/entities?metric=events&period=30", "/attention", "/attention?sort=events", "/views", "/definition", "/builder", "/login",
+		"/capture", "/consumers", "/changes", "/deadletters", "/help", "/totals", "/totals?days=1095", "/trends", "/trends?span=90d", "/entities?metric=events&period=30", "/attention", "/attention?sort=events", "/views", "/definition", "/builder",
 		"/nowhere",
 	}
 }
