@@ -65,8 +65,7 @@ func TestRunJustTooDense(t *testing.T) {
 }
 
 // Planning a statement on many partitions takes longer than a statement's limit, whatever the statement reads.
-func TestRunManyPartitions(t *testing.T) {
-	t.Parallel()
+func TestRunManyPartitions(t *testing.T) { //nolint:paralleltest // Beside other tests, statements are slower, so there are more of them.
 	b := setup(t, installations[0])
 	_, err := b.db.Exec(t.Context(), `
 		CREATE TABLE public.parts (entity_id bigint NOT NULL, event_type text NOT NULL, created_at timestamp NOT NULL)
