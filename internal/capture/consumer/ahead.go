@@ -40,7 +40,7 @@ func (d *deliverer) next(ctx context.Context) ([]change.Change, int64, error) {
 	return d.read(ctx, d.position, d.limit())
 }
 
-// drop waits until nothing is read ahead any more, which takes as long as one statement.
+// drop waits until nothing is read ahead any more, which takes as long as one read of the log.
 func (d *deliverer) drop() {
 	if d.ahead != nil {
 		<-d.ahead.done
