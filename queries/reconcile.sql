@@ -1,10 +1,13 @@
 -- name: ReconcileNeeded :one
--- Whether requests and backfills need a transaction of the reconciler.
+-- Whether requests and backfills need a transaction of the reconciler. The order makes Postgres look for the earliest due request in the index of open
+-- requests: if it expects to find one soon, it reads the table from its beginning otherwise, and resolved requests come first there.
 SELECT (
-    EXISTS(
-        SELECT FROM analytics.rollup_requests AS q
-        WHERE q.resolved_at IS NULL AND q.due_at <= now() AND q.metric_date < (SELECT analytics.date_of(least(@at_instant::timestamptz, now())))
-    )
+    coalesce((
+        SELECT q.metric_date FROM analytics.rollup_requests AS q
+        WHERE q.resolved_at IS NULL AND q.due_at <= now()
+        ORDER BY q.metric_date, q.priority
+        LIMIT 1
+    ) < (SELECT analytics.date_of(least(@at_instant::timestamptz, now()))), false)
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'running')
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'cancelled' AND NOT b.cancel_told)
 )::boolean AS needed;
@@ -26,29 +29,11 @@ SELECT analytics.touch_jobs(@silence, @older)::date AS metric_date;
 SELECT analytics.promote_jobs(least(@at_instant::timestamptz, now()), @silence)::date AS metric_date;
 
 -- name: ReconcileDates :many
--- Past dates that have an open request that is due, but no job and no live run to satisfy it. After a run, requests of the triggers on the source
--- wait for a multiple of the run's duration, so that one run serves a trickle of late events. The first request of a quiet date does not wait. Nor
--- does a request for some entities after a run of the whole date, because it is much less work.
+-- Past dates that need a job, with its priority. See the function's comment in the migration.
 SELECT
-    q.metric_date,
-    min(q.priority)::smallint AS priority
-FROM analytics.rollup_requests AS q
-WHERE q.resolved_at IS NULL AND q.due_at <= now()
-    AND q.metric_date < (SELECT analytics.date_of(least(@at_instant::timestamptz, now())))
-    AND (q.requested_via <> 'watch' OR NOT EXISTS (
-        SELECT FROM analytics.rollup_dates AS d
-        INNER JOIN analytics.rollup_runs AS n ON n.id = d.run_id
-        WHERE d.metric_date = q.metric_date AND n.finished_at + (n.finished_at - n.started_at) * @rests::float8 > now()
-            AND (q.entities IS NULL OR n.scope IS NOT NULL)
-    ))
-    AND NOT EXISTS (
-        SELECT FROM analytics.rollup_dates AS d
-        WHERE d.metric_date = q.metric_date AND d.state = 'running' AND d.heartbeat_at >= now() - @silence::interval
-    )
-    AND q.metric_date NOT IN (SELECT analytics.dates_with_job())
-GROUP BY q.metric_date
-ORDER BY min(q.priority), q.metric_date DESC
-LIMIT @max_rows::integer;
+    d.metric_date::date AS metric_date,
+    d.priority::smallint AS priority
+FROM analytics.dates_to_enqueue(least(@at_instant::timestamptz, now()), @rests::float8, @silence::interval, @max_rows::integer) AS d;
 
 -- name: ReconcileRight :many
 -- Reschedules jobs that a process whose clock was ahead has delayed for days; returns their ids.

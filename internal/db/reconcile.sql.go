@@ -14,25 +14,9 @@ import (
 
 const reconcileDates = `-- name: ReconcileDates :many
 SELECT
-    q.metric_date,
-    min(q.priority)::smallint AS priority
-FROM analytics.rollup_requests AS q
-WHERE q.resolved_at IS NULL AND q.due_at <= now()
-    AND q.metric_date < (SELECT analytics.date_of(least($1::timestamptz, now())))
-    AND (q.requested_via <> 'watch' OR NOT EXISTS (
-        SELECT FROM analytics.rollup_dates AS d
-        INNER JOIN analytics.rollup_runs AS n ON n.id = d.run_id
-        WHERE d.metric_date = q.metric_date AND n.finished_at + (n.finished_at - n.started_at) * $2::float8 > now()
-            AND (q.entities IS NULL OR n.scope IS NOT NULL)
-    ))
-    AND NOT EXISTS (
-        SELECT FROM analytics.rollup_dates AS d
-        WHERE d.metric_date = q.metric_date AND d.state = 'running' AND d.heartbeat_at >= now() - $3::interval
-    )
-    AND q.metric_date NOT IN (SELECT analytics.dates_with_job())
-GROUP BY q.metric_date
-ORDER BY min(q.priority), q.metric_date DESC
-LIMIT $4::integer
+    d.metric_date::date AS metric_date,
+    d.priority::smallint AS priority
+FROM analytics.dates_to_enqueue(least($1::timestamptz, now()), $2::float8, $3::interval, $4::integer) AS d
 `
 
 type ReconcileDatesParams struct {
@@ -47,9 +31,7 @@ type ReconcileDatesRow struct {
 	Priority   int16
 }
 
-// Past dates that have an open request that is due, but no job and no live run to satisfy it. After a run, requests of the triggers on the source
-// wait for a multiple of the run's duration, so that one run serves a trickle of late events. The first request of a quiet date does not wait. Nor
-// does a request for some entities after a run of the whole date, because it is much less work.
+// Past dates that need a job, with its priority. See the function's comment in the migration.
 func (q *Queries) ReconcileDates(ctx context.Context, arg ReconcileDatesParams) ([]ReconcileDatesRow, error) {
 	rows, err := q.db.Query(ctx, reconcileDates,
 		arg.AtInstant,
@@ -89,16 +71,19 @@ func (q *Queries) ReconcileLock(ctx context.Context, key int64) (bool, error) {
 
 const reconcileNeeded = `-- name: ReconcileNeeded :one
 SELECT (
-    EXISTS(
-        SELECT FROM analytics.rollup_requests AS q
-        WHERE q.resolved_at IS NULL AND q.due_at <= now() AND q.metric_date < (SELECT analytics.date_of(least($1::timestamptz, now())))
-    )
+    coalesce((
+        SELECT q.metric_date FROM analytics.rollup_requests AS q
+        WHERE q.resolved_at IS NULL AND q.due_at <= now()
+        ORDER BY q.metric_date, q.priority
+        LIMIT 1
+    ) < (SELECT analytics.date_of(least($1::timestamptz, now()))), false)
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'running')
     OR EXISTS(SELECT FROM analytics.backfills AS b WHERE b.state = 'cancelled' AND NOT b.cancel_told)
 )::boolean AS needed
 `
 
-// Whether requests and backfills need a transaction of the reconciler.
+// Whether requests and backfills need a transaction of the reconciler. The order makes Postgres look for the earliest due request in the index of open
+// requests: if it expects to find one soon, it reads the table from its beginning otherwise, and resolved requests come first there.
 func (q *Queries) ReconcileNeeded(ctx context.Context, atInstant time.Time) (bool, error) {
 	row := q.db.QueryRow(ctx, reconcileNeeded, atInstant)
 	var needed bool

@@ -14,6 +14,9 @@ CREATE FUNCTION analytics.rescue_jobs(silence interval) RETURNS SETOF date LANGU
 
 CREATE FUNCTION analytics.dates_with_job() RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
 
+CREATE FUNCTION analytics.dates_to_enqueue(at_instant timestamptz, rests double precision, silence interval, max_rows integer)
+RETURNS TABLE (metric_date date, priority smallint) LANGUAGE sql AS $$ SELECT $$;
+
 CREATE FUNCTION analytics.promote_jobs(at_instant timestamptz, silence interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
 
 CREATE FUNCTION analytics.touch_jobs(silence interval, older interval) RETURNS SETOF date LANGUAGE sql AS $$ SELECT $$;
