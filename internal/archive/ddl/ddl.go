@@ -93,11 +93,13 @@ type Message struct {
 	SQL      string            `json:"sql"`    // made from the catalog; empty if the text is used
 	Bodies   []string          `json:"bodies"` // bodies of the SQL functions that may have run the statement
 	Bound    string            `json:"bound"`  // of the partition that was created, from the catalog
-	PID      int               `json:"pid"`
-	At       string            `json:"at"` // when the client sent the query
-	Table    string            `json:"table"`
-	Columns  []string          `json:"columns"`
-	Reason   string            `json:"reason"`
+	// Temporary has the names of the session's temporary relations, if the statement is a GRANT or REVOKE.
+	Temporary []string `json:"temporary"`
+	PID       int      `json:"pid"`
+	At        string   `json:"at"` // when the client sent the query
+	Table     string   `json:"table"`
+	Columns   []string `json:"columns"`
+	Reason    string   `json:"reason"`
 }
 
 // Decode reads a message.

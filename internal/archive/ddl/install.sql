@@ -296,6 +296,7 @@ DECLARE
     statement text;
     bodies json;
     bound text;
+    temporary json;
     the_table text;
 BEGIN
     IF daymill_archive.kept('quiet') = 'on' THEN
@@ -331,9 +332,12 @@ BEGIN
     IF the_tag = 'CREATE TABLE' THEN -- The bounds of a partition may be computed.
         SELECT pg_get_expr(c.relpartbound, c.oid) INTO bound FROM pg_class AS c WHERE c.oid = made;
     END IF;
+    IF the_tag IN ('GRANT', 'REVOKE') THEN -- The event trigger does not report the objects.
+        SELECT json_agg(c.relname) INTO temporary FROM pg_class AS c WHERE c.relnamespace = pg_my_temp_schema();
+    END IF;
     PERFORM daymill_archive.roles();
     PERFORM daymill_archive.say(json_build_object('kind', 'end', 'tag', the_tag, 'skip', skip, 'query', current_query(), 'context', the_context,
-        'settings', the_settings, 'objects', objects, 'sql', statement, 'bodies', bodies, 'bound', bound, 'pid', pg_backend_pid(),
+        'settings', the_settings, 'objects', objects, 'sql', statement, 'bodies', bodies, 'bound', bound, 'temporary', temporary, 'pid', pg_backend_pid(),
         'at', extract(epoch FROM statement_timestamp())::text));
     INSERT INTO daymill_archive.identity (relation, name)
     SELECT a.attrelid, a.attname FROM pg_event_trigger_ddl_commands() AS c

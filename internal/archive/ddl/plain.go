@@ -2,13 +2,16 @@ package ddl
 
 import "strings"
 
-// plain returns the statement as a restore runs it: without CONCURRENTLY, which cannot run in a transaction, and without tablespaces, which are
-// not in an archive. It is empty if nothing remains, such as for a statement that only ends one that ran before.
-func (s statement) plain() string {
+// plain returns the statement of a message as a restore runs it: without CONCURRENTLY, which cannot run in a transaction, and without tablespaces
+// and temporary objects, which are not in an archive. It is empty if nothing remains, such as for a statement that only ends one that ran before.
+func (s statement) plain(m Message) string {
 	if len(s.tokens) < 2 { //nolint:mnd // A verb and an object.
 		return s.text
 	}
+	s = s.bounded(m.Bound)
 	switch verb, object := s.tokens[0].text, s.object(); {
+	case verb == "GRANT" || verb == "REVOKE":
+		return s.permanent(m.Temporary)
 	case verb == "DROP" && object == "INDEX":
 		return s.dropIndex()
 	case verb == "REFRESH", verb == "CREATE" && object == "INDEX":

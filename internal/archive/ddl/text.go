@@ -44,7 +44,7 @@ func (r *Reader) Text(message Message) (string, error) {
 		if !statements[0].has(message.Tag) {
 			return "", fmt.Errorf("%w: %s, which %s ran", ErrLost, message.Tag, lead(text))
 		}
-		return statements[0].bounded(message.Bound).plain(), nil
+		return statements[0].plain(message), nil
 	}
 	key := strconv.Itoa(message.PID) + " " + message.At + " " + message.Context + message.Query
 	if key != r.last {
@@ -55,7 +55,7 @@ func (r *Reader) Text(message Message) (string, error) {
 		for i := r.next; i < len(statements); i++ {
 			if s := statements[i]; s.has(message.Tag) && (!named || s.names(message.Objects)) {
 				r.next = i + 1
-				return s.bounded(message.Bound).plain(), nil
+				return s.plain(message), nil
 			}
 		}
 	}
@@ -63,7 +63,7 @@ func (r *Reader) Text(message Message) (string, error) {
 		for i, s := range statements {
 			if s.has(message.Tag) && s.names(message.Objects) {
 				r.next = i + 1
-				return s.bounded(message.Bound).plain(), nil
+				return s.plain(message), nil
 			}
 		}
 	}
@@ -79,7 +79,7 @@ func ofFunction(m Message, name, number string, backslashes bool) (string, error
 		if at < 1 || at > len(statements) || !statements[at-1].has(m.Tag) {
 			continue
 		}
-		text := statements[at-1].bounded(m.Bound).plain()
+		text := statements[at-1].plain(m)
 		if found != "" && found != text {
 			return "", fmt.Errorf("%w: %s in one of several functions %s", ErrLost, m.Tag, name)
 		}

@@ -1,6 +1,7 @@
 package ddl_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -71,6 +72,29 @@ func TestReader_Bound(t *testing.T) {
 		{"CREATE TABLE p PARTITION OF t DEFAULT", "CREATE TABLE p PARTITION OF t DEFAULT"},
 	} {
 		text, err := (&ddl.Reader{}).Text(ddl.Message{Tag: "CREATE TABLE", Query: c.query, Bound: bound})
+		require.NoError(t, err)
+		require.Equal(t, c.want, text)
+	}
+}
+
+// A restore does not have the temporary objects.
+func TestReader_Temporary(t *testing.T) {
+	t.Parallel()
+	temporary := []string{"t", "T x", "pg_toast_1"}
+	for _, c := range []struct{ query, want string }{
+		{"GRANT SELECT ON t TO PUBLIC", ""},
+		{"REVOKE ALL ON t, public.t FROM app", "REVOKE ALL ON public.t FROM app"},
+		{`grant select (a), update on table u , "T x", T, "t", "U" to app with grant option`, `grant select (a), update on table u, "U" to app with grant option`},
+		{"GRANT SELECT ON pg_temp.u TO app", ""},
+		{"GRANT SELECT ON PG_TEMP_12.u, v TO app", "GRANT SELECT ON v TO app"},
+		{"GRANT USAGE ON SEQUENCE t TO app", ""},
+		{"GRANT USAGE ON SCHEMA t TO app", "GRANT USAGE ON SCHEMA t TO app"},
+		{"GRANT EXECUTE ON FUNCTION pg_temp.f(int, text), t(int) TO app", "GRANT EXECUTE ON FUNCTION t(int) TO app"},
+		{"GRANT SELECT ON ALL TABLES IN SCHEMA t TO app", "GRANT SELECT ON ALL TABLES IN SCHEMA t TO app"},
+		{"GRANT USAGE ON FOREIGN DATA WRAPPER t TO app", "GRANT USAGE ON FOREIGN DATA WRAPPER t TO app"},
+		{"GRANT t TO app", "GRANT t TO app"},
+	} {
+		text, err := (&ddl.Reader{}).Text(ddl.Message{Tag: strings.ToUpper(c.query[:strings.IndexByte(c.query, ' ')]), Query: c.query, Temporary: temporary})
 		require.NoError(t, err)
 		require.Equal(t, c.want, text)
 	}

@@ -1,0 +1,62 @@
+package ddl
+
+import (
+	"slices"
+	"strings"
+)
+
+// permanent returns a GRANT or REVOKE without the temporary objects of its list, which are not in an archive. It is empty if the list has no
+// others. A name without a schema means the temporary relation, if there is one of that name.
+func (s statement) permanent(temporary []string) string {
+	on := slices.IndexFunc(s.tokens, func(t token) bool { return t.text == "ON" && t.depth == 0 })
+	if on < 0 {
+		return s.text // of roles
+	}
+	list, relations := s.tokens[on+1:], true
+	if kind := list[0].text; len(list) > 1 && isName(list[1]) && list[1].text != "TO" && list[1].text != "FROM" {
+		list, relations = list[1:], kind == "TABLE" || kind == "SEQUENCE"
+	}
+	end := slices.IndexFunc(list, func(t token) bool { return t.depth == 0 && (t.text == "TO" || t.text == "FROM") })
+	if end < 1 {
+		return s.text
+	}
+	var kept []string
+	for item := range items(list[:end]) {
+		schema, name := "", item[0]
+		if len(item) > 2 && item[1].text == "." { //nolint:mnd // A schema, a period and a name.
+			schema, name = plainName(item[0]), item[2]
+		}
+		if schema == "pg_temp" || strings.HasPrefix(schema, "pg_temp_") || schema == "" && relations && slices.Contains(temporary, plainName(name)) {
+			continue
+		}
+		kept = append(kept, s.text[item[0].start-s.start:item[len(item)-1].end-s.start])
+	}
+	if len(kept) == 0 {
+		return ""
+	}
+	return s.without([]edit{{list[0].start, list[end-1].end, strings.Join(kept, ", ")}})
+}
+
+// items splits a list at its commas.
+func items(list []token) func(yield func([]token) bool) {
+	return func(yield func([]token) bool) {
+		for len(list) > 0 {
+			end := slices.IndexFunc(list, func(t token) bool { return t.text == "," && t.depth == 0 })
+			if end < 0 {
+				end = len(list)
+			}
+			if end > 0 && !yield(list[:end]) {
+				return
+			}
+			list = list[min(end+1, len(list)):]
+		}
+	}
+}
+
+// plainName returns the name that a token stands for.
+func plainName(t token) string {
+	if quoted, is := strings.CutPrefix(t.text, `"`); is {
+		return strings.ReplaceAll(strings.TrimSuffix(quoted, `"`), `""`, `"`)
+	}
+	return strings.ToLower(t.text)
+}
