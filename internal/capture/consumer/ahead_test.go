@@ -84,6 +84,33 @@ func TestRun_Ahead(t *testing.T) {
 	require.Equal(t, []int64{11, 12, 13, 14, 15, 16, 17, 18}, b.sink.taken)
 }
 
+// TestRun_AheadCut: a change of columns ends a batch before its end. What was read ahead of the whole batch does not follow it.
+func TestRun_AheadCut(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for i := range 10 {
+		c := sinktest.Insert(int64(i+1), i)
+		c.SchemaVersion = 1 + i/2
+		b.log(t, c)
+	}
+	log := &watched{}
+	config := b.config(t, filter.Config{})
+	config.Log, config.Batch = log, 4
+	config.Judge = func(_ context.Context, _ database.DBTX, c change.Change, _ int) (string, error) {
+		if c.SchemaVersion == 2 {
+			return "a column is gone", nil
+		}
+		return "", nil
+	}
+	b.sink.deliver = func() {
+		require.Eventually(t, func() bool { return slices.Contains(log.reads(), 4) }, time.Minute, time.Millisecond)
+	}
+	_, err := consumer.Run(t.Context(), config)
+	require.ErrorIs(t, err, consumer.ErrPaused)
+	require.Equal(t, []int64{1, 2}, b.sink.taken)
+	require.Equal(t, []int64{0, 4, 2}, log.reads()[:3])
+}
+
 // TestRun_Lazy: the commit that moves a position waits for the disk only if a crash would lose more than the position.
 func TestRun_Lazy(t *testing.T) {
 	t.Parallel()

@@ -103,7 +103,7 @@ func delivering() []broken {
 		edit("Capture/Letter/Parked", consumerPkg, "^TestRun_Parked$", deliverGo, "", "case len(parked) > 0 && parked[sink.Key(c)]:", "case len(parked) > 0 && parked[sink.Key(c)] && c.Position < 0:"),
 		edit("Capture/Letter/Any", consumerPkg, "^TestRun_Parked$", deliverGo, "", "if !d.letters {", "if !d.letters || len(changes) > 0 {"),
 		edit("Capture/Letter/AnyNew", consumerPkg, "^TestRun_Parked$", "internal/capture/consumer/retry.go", "", "d.letters = pending.Any;", "d.letters = pending.Replay;"),
-		edit("Capture/Ahead/Other", consumerPkg, "^TestRun_Ahead$", "internal/capture/consumer/ahead.go", "", "a.after == d.position && a.limit == d.limit() && ", "a.limit > 0 && "),
+		edit("Capture/Ahead/Other", consumerPkg, "^TestRun_AheadCut$", "internal/capture/consumer/ahead.go", "", "a.after == d.position && a.limit == d.limit() && ", "a.limit > 0 && "),
 		edit("Capture/Ahead/None", consumerPkg, "^TestRun_Ahead$", deliverGo, "", "if len(changes) == d.limit() {", "if len(changes) > d.limit() {"),
 		edit("Capture/Lazy/Letters", consumerPkg, "^TestRun_Lazy$", deliverGo, "", "Lazy: len(letters) == 0 && !d.Once,", "Lazy: !d.Once,"),
 		edit("Capture/Lazy/Once", consumerPkg, "^TestRun_Lazy$", deliverGo, "", "Lazy: len(letters) == 0 && !d.Once,", "Lazy: len(letters) == 0,"),

@@ -44,7 +44,7 @@ const (
 // list returns every mutant.
 func list() []broken {
 	all := fence()
-	for _, more := range [][]broken{owner(), requests(), sources(), protection(), counting(), publishing(), sessions(), queue(), access(), alerts(), views(), capture(), archive()} {
+	for _, more := range [][]broken{owner(), requests(), sources(), protection(), counting(), publishing(), sessions(), queue(), access(), alerts(), views(), capture(), archive(), manyJobs()} {
 		all = append(all, more...)
 	}
 	return all
@@ -282,12 +282,15 @@ func views() []broken {
 
 // queue has mutants of how jobs end.
 func queue() []broken {
-	const enqueue = "migrations/0004_enqueue.up.sql"
+	const enqueue, backlog = "migrations/0004_enqueue.up.sql", "migrations/0046_backlog.up.sql"
 	return []broken{
 		edit("Queue/ReconcilerTwice", workerPkg, "^TestReconcileLock$", "internal/db/reconcile.sql.go", "", "SELECT pg_try_advisory_xact_lock($1::bigint)", "SELECT $1::bigint IS NOT NULL"),
-		edit("Queue/JobTwice", workerPkg, "^TestReconcileDates$", "internal/db/reconcile.sql.go", "const reconcileDates =", "AND q.metric_date NOT IN (SELECT analytics.dates_with_job())", ""),
-		edit("Queue/JobBesideRun", workerPkg, "^TestReconcileDates$", "internal/db/reconcile.sql.go", "const reconcileDates =", "d.state = 'running'", "d.state = ''"),
-		edit("Queue/Future", workerPkg, "^TestReconcileDates$", "internal/db/reconcile.sql.go", "const reconcileDates =", "AND q.metric_date < (SELECT analytics.date_of(least($1::timestamptz, now())))", "AND (SELECT analytics.date_of($1::timestamptz)) IS NOT NULL"),
+		edit("Queue/JobTwice", workerPkg, "^TestReconcileDates$", backlog, "", "r.metric_date NOT IN (SELECT analytics.dates_with_job())", "true"),
+		edit("Queue/JobBesideRun", workerPkg, "^TestReconcileDates$", backlog, "CREATE FUNCTION analytics.dates_to_enqueue", "d.state = 'running'", "d.state = ''"),
+		edit("Queue/Backlog", workerPkg, "^TestEnqueueRange$", backlog, "", "LIMIT greatest(max_rows - (", "LIMIT greatest(max_rows + ("),
+		edit("Queue/BacklogRead", workerPkg, "^TestBacklog$", backlog, "CREATE FUNCTION analytics.dates_to_enqueue", "ORDER BY q.metric_date DESC", "ORDER BY q.metric_date + 0 DESC"),
+		edit("Queue/Promote", workerPkg, "^TestBacklog$", backlog, "CREATE OR REPLACE FUNCTION analytics.promote_jobs", "AND (r.state <> 'available' OR r.priority > 1 OR r.scheduled_at > now())", "AND r.attempt IS NOT NULL"),
+		edit("Queue/Future", workerPkg, "^TestReconcileDates$", backlog, "", "AND q.metric_date < (SELECT analytics.date_of(at_instant))", ""),
 		edit("Queue/RescueAlive", workerPkg, "^TestRescue$", enqueue, "FUNCTION analytics.rescue_jobs", "AND n.job_id = r.id AND n.attempt = r.attempt", "AND n.job_id < 0"),
 		edit("Queue/RescueOfAnotherAttempt", workerPkg, "^TestRescue$", enqueue, "FUNCTION analytics.rescue_jobs", "AND n.attempt = r.attempt", ""),
 		edit("Queue/OwnJobsAsk", workerPkg, "^TestReconcileDates$", enqueue, "CREATE TRIGGER daymill_request_insert", "NOT NEW.metadata ? 'daymill'", "NEW.metadata IS NOT NULL"),
