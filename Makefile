@@ -110,6 +110,12 @@ bench-check: ## Run bench, and fail if a ratio is worse than the committed one b
 bench-capture: setup ## Compare capture with pg_recvlogical, a subscription and COPY: BENCH="-run land -rounds 5". -bulk-rows 10000000 takes long.
 	go run ./internal/test/bench -capture $(BENCH)
 
+.PHONY: bench-capture-docs
+bench-capture-docs: setup ## Run bench-capture, and write docs/benchmarks-capture.md and its plots.
+	mkdir -p tmp
+	go run ./internal/test/bench -capture -json tmp/bench-capture.json -markdown docs/benchmarks-capture.md $(BENCH)
+	go run -C internal/test/bench/plot . $(CURDIR)/tmp/bench-capture.json $(CURDIR)/docs/images
+
 .PHONY: bench-large
 bench-large: ## Run bench with days of ten million events.
 	go run ./internal/test/bench -large $(BENCH)

@@ -20,24 +20,25 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// TestDocument: docs/benchmarks.md matches the scenarios, targets and plots.
+// TestDocument: the documents match the scenarios, targets and plots.
 func TestDocument(t *testing.T) {
 	t.Parallel()
-	document := read(t, "docs/benchmarks.md")
-	_, rest, begins := strings.Cut(document, beginMarker)
-	generated, _, ends := strings.Cut(rest, endMarker)
-	require.True(t, begins && ends)
-	require.Contains(t, document, statementSQL(largeDate(), within(largeDate())))
-
+	require.Contains(t, read(t, "docs/benchmarks.md"), statementSQL(largeDate(), within(largeDate())))
+	both := read(t, "docs/benchmarks.md") + read(t, "docs/benchmarks-capture.md")
 	for _, target := range regexp.MustCompile(`(?m)^(bench[a-z-]*):`).FindAllStringSubmatch(read(t, "Makefile"), -1) {
 		if target[1] != "bench-pages" { // It belongs to the benchmark of the pages.
-			require.Contains(t, document, "make "+target[1])
+			require.Contains(t, both, "make "+target[1])
 		}
 	}
-	plots := regexp.MustCompile(`\((images/bench-[a-z]+\.svg)\)`).FindAllStringSubmatch(generated, -1)
-	require.GreaterOrEqual(t, len(plots), len(scenarios())-1, "one may be missing, if there is no psql")
-	for _, plot := range plots {
-		require.Contains(t, read(t, "docs/"+plot[1]), "<svg")
+	for name, all := range map[string][]scenario{"docs/benchmarks.md": scenarios(), "docs/benchmarks-capture.md": captures()} {
+		_, rest, begins := strings.Cut(read(t, name), beginMarker)
+		generated, _, ends := strings.Cut(rest, endMarker)
+		require.True(t, begins && ends, name)
+		plots := regexp.MustCompile(`\((images/bench-[a-z]+\.svg)\)`).FindAllStringSubmatch(generated, -1)
+		require.GreaterOrEqual(t, len(plots), len(all)-1, "%s: one may be missing, if there is no psql", name)
+		for _, plot := range plots {
+			require.Contains(t, read(t, "docs/"+plot[1]), "<svg")
+		}
 	}
 }
 
