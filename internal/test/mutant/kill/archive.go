@@ -23,6 +23,7 @@ func archive() []broken {
 		edit("Archive/Stream/Forged", pkg, "^TestRestore$/^ForgedMessage$", decodeGo, "", "case m.Prefix != d.prefix:", `case !strings.HasPrefix(m.Prefix, "daymill_archive"):`),
 		edit("Archive/Stream/Sequence", pkg, "^TestChain$/^SequenceDropped$", "internal/archive/segment/sequence.go", "", "postgres.Code(err) == pgerrcode.InternalError", `postgres.Code(err) == "" + pgerrcode.UndefinedTable`),
 		edit("Archive/DDL/Identity", pkg, "^TestRestore$/^Workload$", installSQL, "PERFORM daymill_archive.ship(the_table::oid);", "PERFORM daymill_archive.identify();", "NULL;"),
+		edit("Archive/DDL/Temporary", pkg, "^TestRestore$/^Workload$", "internal/archive/ddl/plain.go", "", "return s.permanent(m.Temporary)", "return s.text"),
 		edit("Archive/DDL/Rewritten", pkg, "^TestRestore$/^OddSettings$", installSQL, "", "PERFORM daymill_archive.ship(the_table::oid);", "NULL;"),
 		edit("Archive/DDL/Role", pkg, "^TestRestore$/^RoleMadeLater$", installSQL, "", "INSERT INTO daymill_archive.role (name) VALUES (the.name);", "CONTINUE;"),
 		edit("Archive/DDL/Seal", pkg, "^TestRestore$/^ForgedSetting$", installSQL, "", "left(the_setting, 64) = daymill_archive.seal(the_name, substr(the_setting, 65))", "length(the_setting) > 0"),

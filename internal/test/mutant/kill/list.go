@@ -289,7 +289,6 @@ func queue() []broken {
 		edit("Queue/JobBesideRun", workerPkg, "^TestReconcileDates$", backlog, "CREATE FUNCTION analytics.dates_to_enqueue", "d.state = 'running'", "d.state = ''"),
 		edit("Queue/Backlog", workerPkg, "^TestEnqueueRange$", backlog, "", "LIMIT greatest(max_rows - (", "LIMIT greatest(max_rows + ("),
 		edit("Queue/BacklogRead", workerPkg, "^TestBacklog$", backlog, "CREATE FUNCTION analytics.dates_to_enqueue", "ORDER BY q.metric_date DESC", "ORDER BY q.metric_date + 0 DESC"),
-		edit("Queue/Promote", workerPkg, "^TestBacklog$", backlog, "CREATE OR REPLACE FUNCTION analytics.promote_jobs", "AND (r.state <> 'available' OR r.priority > 1 OR r.scheduled_at > now())", "AND r.attempt IS NOT NULL"),
 		edit("Queue/Future", workerPkg, "^TestReconcileDates$", backlog, "", "AND q.metric_date < (SELECT analytics.date_of(at_instant))", ""),
 		edit("Queue/RescueAlive", workerPkg, "^TestRescue$", enqueue, "FUNCTION analytics.rescue_jobs", "AND n.job_id = r.id AND n.attempt = r.attempt", "AND n.job_id < 0"),
 		edit("Queue/RescueOfAnotherAttempt", workerPkg, "^TestRescue$", enqueue, "FUNCTION analytics.rescue_jobs", "AND n.attempt = r.attempt", ""),
