@@ -216,9 +216,12 @@ func take(ctx context.Context, config Config, manifest *chain.Manifest, options 
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	if manifest.Detection {
-		if base.Schema, err = ddl.Publish(ctx, config.Source, manifest.Slot); err != nil {
-			return base, err
-		}
+		base.Schema, err = ddl.Publish(ctx, config.Source, manifest.Slot)
+	} else {
+		err = ddl.Identify(ctx, config.Source)
+	}
+	if err != nil {
+		return base, err
 	}
 	options.Mode, options.SnapshotAction = pglogrepl.LogicalReplication, "EXPORT_SNAPSHOT"
 	slot, err := pglogrepl.CreateReplicationSlot(ctx, conn, name, "pgoutput", options)

@@ -40,7 +40,13 @@ func Install(ctx context.Context, tx pgx.Tx) error {
 	if _, err := tx.Exec(ctx, installSQL); err != nil {
 		return fmt.Errorf("install the event triggers: %w", err)
 	}
-	if _, err := tx.Exec(ctx, "SELECT daymill_archive.identify()"); err != nil {
+	return Identify(ctx, tx)
+}
+
+// Identify sets REPLICA IDENTITY FULL on every table without a key that does not have it: Postgres fires no event trigger for a table that
+// EXPLAIN ANALYZE CREATE … AS creates.
+func Identify(ctx context.Context, on postgres.DBTX) error {
+	if _, err := on.Exec(ctx, "SELECT daymill_archive.identify()"); err != nil {
 		return fmt.Errorf("give tables without a key a replica identity: %w", err)
 	}
 	return nil

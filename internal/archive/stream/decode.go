@@ -184,10 +184,16 @@ func (d *decoder) relation(ctx context.Context, message *pglogrepl.RelationMessa
 		t.Always = append(t.Always, slices.ContainsFunc(always, func(a *string) bool { return a == nil || *a == name }))
 	}
 	d.tables[message.RelationID] = t
-	if d.tag == "" || d.extension() || d.skip || t.own {
+	switch {
+	case d.skip, t.own, d.extension():
 		return nil
+	case d.tag != "":
+		return d.create(ctx, t)
+	case d.triggers && message.ReplicaIdentity == 'd' && !slices.Contains(t.Key, true):
+		// The triggers give each new table without a key another replica identity.
+		d.lost("a table that was created without an event trigger, such as by EXPLAIN ANALYZE: " + t.Name)
 	}
-	return d.create(ctx, t)
+	return nil
 }
 
 // create writes the CREATE TABLE of a table whose rows come before the message of its statement. A table that already exists stays as it is.
