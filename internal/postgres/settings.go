@@ -103,6 +103,16 @@ func SetLocal(ctx context.Context, tx pgx.Tx, settings Local) error {
 	return nil
 }
 
+// Durable makes the transaction's commit wait for the local disk, where the server, the database or the role says that commits do not. Then
+// nothing may rely on what a crash could take back.
+func Durable(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('synchronous_commit', 'local', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'")
+	if err != nil {
+		return fmt.Errorf("make settings: %w", err)
+	}
+	return nil
+}
+
 // execer is implemented by connections and transactions.
 type execer interface {
 	Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error)

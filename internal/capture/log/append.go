@@ -19,6 +19,10 @@ import (
 func Append(ctx context.Context, on *postgres.DB, stream string, do func(tx pgx.Tx, head int64) ([]change.Change, error)) error {
 	w := &Writer{config: Config{DB: on, Stream: stream, Partition: DefaultPartition}}
 	return on.Tx(ctx, func(tx pgx.Tx) error {
+		// A crash must not take positions back that consumers may have seen.
+		if err := postgres.Durable(ctx, tx); err != nil {
+			return err
+		}
 		queries := db.New(tx)
 		row, err := queries.StreamHold(ctx, stream)
 		if errors.Is(err, pgx.ErrNoRows) {

@@ -169,8 +169,7 @@ func (w *Writer) Tx(ctx context.Context, do func(tx pgx.Tx, queries *db.Queries)
 			}
 			held = true
 			// A crash that the slot survives must not lose where the stream begins, or which changes are missing in it.
-			_, err := tx.Exec(ctx, `SELECT pg_catalog.set_config('synchronous_commit', 'local', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'`)
-			if err != nil {
+			if err := postgres.Durable(ctx, tx); err != nil {
 				return fmt.Errorf("hold stream %s: %w", w.config.Stream, err)
 			}
 			return do(tx, queries)

@@ -15,8 +15,9 @@ import (
 const (
 	// window is the number of positions that a read covers, at least.
 	window = 1000
-	// maxBytes is the size of rows, in bytes, after which a read ends. It includes the row that exceeds the limit.
+	// maxBytes is the size of rows, in bytes, after which a read ends, and probe the number of rows from which it learns how wide they are.
 	maxBytes = 8 << 20
+	probe    = 50
 )
 
 // Query selects the changes that a shard of a consumer reads.
@@ -74,29 +75,34 @@ func (Log) Read(ctx context.Context, on postgres.DBTX, query Query) (changes []c
 	}
 	shards := max(1, query.Shards)
 	end := min(stream.Position, query.After+max(window, int64(query.Limit)*int64(shards)))
-	// Plan the query each time: a plan that was made while a partition was empty would later scan all of it.
-	rows, err := on.Query(ctx, selectSQL, pgx.QueryExecModeCacheDescribe,
-		stream.ID, query.After, end, shards, query.Shard, query.Limit, query.Consumer)
-	if err != nil {
-		return nil, query.After, fmt.Errorf("read the log: %w", err)
-	}
-	defer rows.Close()
-	bytes, full := 0, false
-	for rows.Next() {
-		c, err := scan(rows)
+	after, bytes, full := query.After, 0, false
+	for step := min(query.Limit, probe); step > 0; {
+		// Plan the query each time: a plan that was made while a partition was empty would later scan all of it.
+		rows, err := on.Query(ctx, selectSQL, pgx.QueryExecModeCacheDescribe, stream.ID, after, end, shards, query.Shard, step, query.Consumer)
 		if err != nil {
 			return nil, query.After, fmt.Errorf("read the log: %w", err)
 		}
-		c.Stream = query.Stream
-		changes = append(changes, c)
-		if bytes += len(c.Key) + len(c.Old) + len(c.New); bytes > maxBytes || len(changes) == query.Limit {
-			full = true
+		before := len(changes)
+		for !full && rows.Next() {
+			c, err := scan(rows)
+			if err != nil {
+				rows.Close()
+				return nil, query.After, fmt.Errorf("read the log: %w", err)
+			}
+			c.Stream = query.Stream
+			changes, after = append(changes, c), c.Position
+			bytes += len(c.Key) + len(c.Old) + len(c.New)
+			full = len(changes) == query.Limit || bytes > maxBytes
+		}
+		rows.Close()
+		if err := rows.Err(); err != nil {
+			return nil, query.After, fmt.Errorf("read the log: %w", err)
+		}
+		if full || len(changes)-before < step {
 			break
 		}
-	}
-	rows.Close()
-	if err := rows.Err(); err != nil {
-		return nil, query.After, fmt.Errorf("read the log: %w", err)
+		// As many as will probably fit. The server would send all rows of the statement, however wide they are.
+		step = min(query.Limit-len(changes), (maxBytes-bytes)*len(changes)/max(bytes, 1)+1)
 	}
 	switch {
 	case full:
@@ -120,7 +126,7 @@ func over(ctx context.Context, on postgres.DBTX, id int32, after, head int64) (i
 	return next - 1, nil
 }
 
-func scan(rows pgx.Rows) (c change.Change, err error) {
+func scan(rows pgx.CollectableRow) (c change.Change, err error) {
 	var key, before, after []byte
 	err = rows.Scan(&c.Position, &c.Op, &c.Schema, &c.Table, &key, &before, &after, &c.Unchanged, &c.KeyChanged, &c.Snapshot,
 		&c.XID, &c.LSN, &c.Ordinal, &c.CommittedAt, &c.SchemaVersion, &c.LookedUp)
