@@ -2,8 +2,9 @@
 INSERT INTO capture.consumer (name, stream, kind, settings, shards) VALUES (@name, @stream, @kind, @settings, @shards);
 
 -- name: ConsumerShardsInsert :exec
-INSERT INTO capture.shard (consumer, shard, position)
-SELECT cast(@consumer AS text), s.s, cast(@position AS bigint) FROM generate_series(0, cast(@shards AS integer) - 1) AS s (s);
+-- Each take of a shard is a transaction, so the number of this one is a fence that no turn of an earlier consumer of the same name has.
+INSERT INTO capture.shard (consumer, shard, position, fence)
+SELECT cast(@consumer AS text), s.s, cast(@position AS bigint), pg_current_xact_id()::text::bigint FROM generate_series(0, cast(@shards AS integer) - 1) AS s (s);
 
 -- name: ConsumerUpdate :execrows
 UPDATE capture.consumer SET kind = @kind, settings = @settings WHERE name = @name;
@@ -86,7 +87,7 @@ FROM capture.shard AS s WHERE s.consumer = @consumer ORDER BY s.shard;
 UPDATE capture.shard AS s SET fence = s.fence + 1
 FROM capture.consumer AS c
 WHERE s.consumer = @consumer AND s.shard = @shard AND c.name = s.consumer AND c.paused_at IS NULL
-RETURNING s.position, s.fence, s.failures;
+RETURNING s.position, s.fence, s.failures, c.kind, c.stream, c.shards, c.settings, c.created_at;
 
 -- name: ShardFence :execrows
 -- Takes shards from their holders: a running delivery is not recorded, and is repeated.
@@ -132,6 +133,14 @@ SELECT cast(@consumer AS text), cast(@shard AS integer), unnest(cast(@positions 
     unnest(cast(@reasons AS text [])), unnest(cast(@answers AS text []))
 ON CONFLICT (consumer, position) DO NOTHING;
 
+-- name: LetterFollow :exec
+-- Requests the replay of letters whose key has an earlier letter that is to be replayed: the request came while they were delivered.
+UPDATE capture.letter AS l SET replay_at = now()
+WHERE l.consumer = @consumer AND l.position = ANY(@positions::bigint[]) AND l.state = 'waiting' AND EXISTS (
+    SELECT FROM capture.letter AS k
+    WHERE k.consumer = l.consumer AND k.key_hash = l.key_hash AND k.position < l.position AND k.replay_at IS NOT NULL
+);
+
 -- name: LetterReplay :many
 -- The first letters of the keys whose replay was requested, in order.
 SELECT l.position, l.change::text AS change FROM capture.letter AS l
@@ -170,8 +179,16 @@ WHERE l.consumer = @consumer AND (
     OR l.key_hash IN (SELECT k.key_hash FROM capture.letter AS k WHERE k.consumer = @consumer AND k.position = ANY(@positions::bigint[]))
 );
 
--- name: LetterDiscard :execrows
-DELETE FROM capture.letter WHERE consumer = @consumer AND position = ANY(@positions::bigint[]);
+-- name: LetterDiscard :many
+DELETE FROM capture.letter WHERE consumer = @consumer AND position = ANY(@positions::bigint[])
+RETURNING key_hash;
+
+-- name: LetterRelease :exec
+-- Requests the replay of letters that wait behind none of their key any more.
+UPDATE capture.letter AS l SET replay_at = now()
+WHERE l.consumer = @consumer AND l.key_hash = ANY(@key_hashes::bytea[]) AND NOT EXISTS (
+    SELECT FROM capture.letter AS r WHERE r.consumer = l.consumer AND r.key_hash = l.key_hash AND r.state = 'refused'
+);
 
 -- name: LetterDiscardAll :execrows
 DELETE FROM capture.letter WHERE consumer = @consumer;

@@ -371,8 +371,8 @@ func (q *Queries) ConsumerResume(ctx context.Context, name string) (int64, error
 }
 
 const consumerShardsInsert = `-- name: ConsumerShardsInsert :exec
-INSERT INTO capture.shard (consumer, shard, position)
-SELECT cast($1 AS text), s.s, cast($2 AS bigint) FROM generate_series(0, cast($3 AS integer) - 1) AS s (s)
+INSERT INTO capture.shard (consumer, shard, position, fence)
+SELECT cast($1 AS text), s.s, cast($2 AS bigint), pg_current_xact_id()::text::bigint FROM generate_series(0, cast($3 AS integer) - 1) AS s (s)
 `
 
 type ConsumerShardsInsertParams struct {
@@ -381,6 +381,7 @@ type ConsumerShardsInsertParams struct {
 	Shards   int32
 }
 
+// Each take of a shard is a transaction, so the number of this one is a fence that no turn of an earlier consumer of the same name has.
 func (q *Queries) ConsumerShardsInsert(ctx context.Context, arg ConsumerShardsInsertParams) error {
 	_, err := q.db.Exec(ctx, consumerShardsInsert, arg.Consumer, arg.Position, arg.Shards)
 	return err
@@ -487,8 +488,9 @@ func (q *Queries) LetterDelete(ctx context.Context, arg LetterDeleteParams) erro
 	return err
 }
 
-const letterDiscard = `-- name: LetterDiscard :execrows
+const letterDiscard = `-- name: LetterDiscard :many
 DELETE FROM capture.letter WHERE consumer = $1 AND position = ANY($2::bigint[])
+RETURNING key_hash
 `
 
 type LetterDiscardParams struct {
@@ -496,12 +498,24 @@ type LetterDiscardParams struct {
 	Positions []int64
 }
 
-func (q *Queries) LetterDiscard(ctx context.Context, arg LetterDiscardParams) (int64, error) {
-	result, err := q.db.Exec(ctx, letterDiscard, arg.Consumer, arg.Positions)
+func (q *Queries) LetterDiscard(ctx context.Context, arg LetterDiscardParams) ([][]byte, error) {
+	rows, err := q.db.Query(ctx, letterDiscard, arg.Consumer, arg.Positions)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	var items [][]byte
+	for rows.Next() {
+		var key_hash []byte
+		if err := rows.Scan(&key_hash); err != nil {
+			return nil, err
+		}
+		items = append(items, key_hash)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const letterDiscardAll = `-- name: LetterDiscardAll :execrows
@@ -514,6 +528,25 @@ func (q *Queries) LetterDiscardAll(ctx context.Context, consumer string) (int64,
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const letterFollow = `-- name: LetterFollow :exec
+UPDATE capture.letter AS l SET replay_at = now()
+WHERE l.consumer = $1 AND l.position = ANY($2::bigint[]) AND l.state = 'waiting' AND EXISTS (
+    SELECT FROM capture.letter AS k
+    WHERE k.consumer = l.consumer AND k.key_hash = l.key_hash AND k.position < l.position AND k.replay_at IS NOT NULL
+)
+`
+
+type LetterFollowParams struct {
+	Consumer  string
+	Positions []int64
+}
+
+// Requests the replay of letters whose key has an earlier letter that is to be replayed: the request came while they were delivered.
+func (q *Queries) LetterFollow(ctx context.Context, arg LetterFollowParams) error {
+	_, err := q.db.Exec(ctx, letterFollow, arg.Consumer, arg.Positions)
+	return err
 }
 
 const letterGet = `-- name: LetterGet :one
@@ -879,6 +912,24 @@ func (q *Queries) LetterRefuse(ctx context.Context, arg LetterRefuseParams) erro
 	return err
 }
 
+const letterRelease = `-- name: LetterRelease :exec
+UPDATE capture.letter AS l SET replay_at = now()
+WHERE l.consumer = $1 AND l.key_hash = ANY($2::bytea[]) AND NOT EXISTS (
+    SELECT FROM capture.letter AS r WHERE r.consumer = l.consumer AND r.key_hash = l.key_hash AND r.state = 'refused'
+)
+`
+
+type LetterReleaseParams struct {
+	Consumer  string
+	KeyHashes [][]byte
+}
+
+// Requests the replay of letters that wait behind none of their key any more.
+func (q *Queries) LetterRelease(ctx context.Context, arg LetterReleaseParams) error {
+	_, err := q.db.Exec(ctx, letterRelease, arg.Consumer, arg.KeyHashes)
+	return err
+}
+
 const letterReplay = `-- name: LetterReplay :many
 SELECT l.position, l.change::text AS change FROM capture.letter AS l
 WHERE l.consumer = $1 AND l.shard = $2 AND l.replay_at IS NOT NULL
@@ -1229,7 +1280,7 @@ const shardTake = `-- name: ShardTake :one
 UPDATE capture.shard AS s SET fence = s.fence + 1
 FROM capture.consumer AS c
 WHERE s.consumer = $1 AND s.shard = $2 AND c.name = s.consumer AND c.paused_at IS NULL
-RETURNING s.position, s.fence, s.failures
+RETURNING s.position, s.fence, s.failures, c.kind, c.stream, c.shards, c.settings, c.created_at
 `
 
 type ShardTakeParams struct {
@@ -1238,15 +1289,29 @@ type ShardTakeParams struct {
 }
 
 type ShardTakeRow struct {
-	Position int64
-	Fence    int64
-	Failures int32
+	Position  int64
+	Fence     int64
+	Failures  int32
+	Kind      string
+	Stream    string
+	Shards    int32
+	Settings  []byte
+	CreatedAt time.Time
 }
 
 // Takes a shard of a consumer that is not paused, also from another holder.
 func (q *Queries) ShardTake(ctx context.Context, arg ShardTakeParams) (ShardTakeRow, error) {
 	row := q.db.QueryRow(ctx, shardTake, arg.Consumer, arg.Shard)
 	var i ShardTakeRow
-	err := row.Scan(&i.Position, &i.Fence, &i.Failures)
+	err := row.Scan(
+		&i.Position,
+		&i.Fence,
+		&i.Failures,
+		&i.Kind,
+		&i.Stream,
+		&i.Shards,
+		&i.Settings,
+		&i.CreatedAt,
+	)
 	return i, err
 }

@@ -26,7 +26,7 @@ type mirror struct {
 // newMirror returns the mirrors of a stream's tables. With overwrite, changes also overwrite rows of the same position.
 func newMirror(target *postgres.DB, stream string, overwrite bool) *mirror {
 	m := &mirror{stream: stream, needed: map[string]plan.Source{}}
-	m.sink = pgsink.New(pgsink.Config{DB: target, Repair: overwrite, Columns: func(_ context.Context, c change.Change) ([]pgsink.Column, error) {
+	m.sink = pgsink.New(pgsink.Config{DB: target, Repair: overwrite, Columns: func(_ context.Context, _ pgx.Tx, c change.Change) ([]pgsink.Column, error) {
 		source := m.needed[c.Table]
 		columns := make([]pgsink.Column, len(source.Columns))
 		for i, column := range source.Columns {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/capture/sink/postgres"
@@ -36,7 +38,7 @@ func Repairer(stream string, column func(name string, isKey bool) (string, bool)
 			}
 		}
 		of := config
-		of.Columns = func(context.Context, change.Change) ([]sink.Column, error) { return columnsOf(t, column), nil }
+		of.Columns = func(context.Context, pgx.Tx, change.Change) ([]sink.Column, error) { return columnsOf(t, column), nil }
 		refusals, err := postgres.New(of).Deliver(ctx, changes)
 		if err != nil {
 			return err

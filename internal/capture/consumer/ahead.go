@@ -33,7 +33,7 @@ func (d *deliverer) look(ctx context.Context, after int64) {
 func (d *deliverer) next(ctx context.Context) ([]change.Change, int64, error) {
 	if a := d.ahead; a != nil {
 		d.drop()
-		if a.after == d.position && a.limit == d.limit() && a.err == nil && len(a.changes) > 0 {
+		if a.after == d.position && a.limit <= d.limit() && a.err == nil && len(a.changes) > 0 {
 			return a.changes, a.upTo, nil
 		}
 	}

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -30,6 +31,11 @@ const (
 	last = 12
 	// longest is the longest pause between attempts.
 	longest = time.Minute
+	// first is the size of a turn's first batch. Later ones are as large as the sink accepts within aim.
+	first = 20
+	aim   = 10 * time.Second
+	// most is how long a batch may take. It is shorter than the job's own limit, whose end is not a failure of the sink.
+	most = 45 * time.Second
 )
 
 // Query selects the changes that a shard reads from the log.
@@ -68,6 +74,7 @@ type Config struct {
 	Shard    int
 	Batch    int           // changes at a time, at most; what Sink takes at best if 0, or else DefaultBatch
 	Turn     time.Duration // after which Run returns even if there is more; DefaultTurn if 0
+	Most     time.Duration // after which a batch fails; 45 seconds if 0
 	// Once reports that Sink is in the log's own database, and is a TxSink.
 	Once bool
 	// Listeners receive a signal for every batch; none if empty.
@@ -94,6 +101,7 @@ type deliverer struct {
 	position int64
 	lease    lease.Lease
 	failures int
+	size     int // of the next batch, if no attempt has failed
 	result   Result
 	accepted map[string]int // schema version by table
 	letters  bool           // whether the consumer has any
@@ -101,7 +109,8 @@ type deliverer struct {
 }
 
 // Run takes a shard and delivers until it has caught up, its turn is over, ctx is done, or the sink does not accept a batch. Errors of
-// the sink are in the result. The returned error is lease.ErrFenced, ErrPaused, or an error of Daymill's own database.
+// the sink are in the result. The returned error is lease.ErrFenced, also if the consumer is not as Config has it any more, ErrPaused, or an
+// error of Daymill's own database.
 func Run(ctx context.Context, config Config) (Result, error) {
 	if config.Clock == nil {
 		config.Clock = pace.SystemClock{}
@@ -113,7 +122,7 @@ func Run(ctx context.Context, config Config) (Result, error) {
 	if config.Turn == 0 {
 		config.Turn = DefaultTurn
 	}
-	d := &deliverer{Config: config}
+	d := &deliverer{Config: config, size: min(first, config.Batch)}
 	if err := d.take(ctx); err != nil {
 		return Result{}, err
 	}
@@ -174,6 +183,10 @@ func (d *deliverer) take(ctx context.Context) error {
 		row, err := db.New(tx).ShardTake(ctx, db.ShardTakeParams{Consumer: d.Consumer.Name, Shard: d.shard()})
 		d.position, d.failures = row.Position, int(row.Failures)
 		d.lease.Unit, d.lease.Term = unit{d.Consumer.Name, d.shard()}, lease.Term{ID: row.Fence}
+		if c := d.Consumer; err == nil && (row.Kind != c.Kind || row.Stream != c.Stream || int(row.Shards) != c.Shards ||
+			!bytes.Equal(row.Settings, c.Settings) || !row.CreatedAt.Equal(c.CreatedAt)) {
+			return lease.ErrFenced
+		}
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -186,7 +199,26 @@ func (d *deliverer) take(ctx context.Context) error {
 }
 
 // limit returns the size of a batch. Each failed attempt halves it, down to one change.
-func (d *deliverer) limit() int { return max(1, d.Batch>>min(d.failures, 30)) }
+func (d *deliverer) limit() int { return max(1, d.size>>min(d.failures, 30)) }
+
+// paced sets the size of the next batch by how long the sink took for some changes.
+func (d *deliverer) paced(changes int, took time.Duration) {
+	d.size = d.Batch
+	if fits := float64(changes) * float64(aim) / float64(max(took, 1)); fits < float64(d.Batch) {
+		d.size = max(1, int(fits))
+	}
+}
+
+// send delivers changes to the sink, for at most a limited time.
+func (d *deliverer) send(ctx context.Context, changes []change.Change) ([]sink.Refusal, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, cmp.Or(d.Most, most), fmt.Errorf("it takes too long for %d changes", len(changes)))
+	defer cancel()
+	refusals, err := d.Sink.Deliver(limited, changes)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = context.Cause(limited)
+	}
+	return refusals, err
+}
 
 // letter is a change that becomes a dead letter.
 type letter struct {
@@ -229,6 +261,9 @@ func (d *deliverer) told(ctx context.Context, changes int, deliver func(ctx cont
 		Consumer: d.Consumer.Name, Kind: d.Consumer.Kind, Shard: d.Shard, Changes: changes, After: d.position,
 	})
 	err := deliver(ctx)
+	if err == nil {
+		d.paced(changes, d.Clock.Now().Sub(began))
+	}
 	telemetry.Tell(ctx, d.Listeners, signal.Delivery{
 		Consumer: d.Consumer.Name, Kind: d.Consumer.Kind, Shard: d.Shard, Outcome: outcome(ctx, err), Delivered: d.result.Delivered - before.Delivered,
 		Letters: d.result.Letters - before.Letters, Position: d.position, Took: d.Clock.Now().Sub(began), Err: err,
@@ -244,13 +279,7 @@ func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change
 		return nil, nil, nil, err
 	}
 	for _, c := range changes {
-		if c.Op == change.Sweep {
-			if d.sweeps() && d.Filter.Takes(c.Schema, c.Table) {
-				sent, raw = append(sent, c), append(raw, c)
-			}
-			continue
-		}
-		shaped, passes, err := d.Filter.Apply(c)
+		shaped, passes, err := d.shape(c)
 		switch {
 		case err == nil && !passes:
 		case len(parked) > 0 && parked[sink.Key(c)]:
@@ -263,6 +292,14 @@ func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change
 		}
 	}
 	return sent, raw, letters, nil
+}
+
+// shape returns a change as the sink gets it, and whether it gets it. Only what a filter says about tables counts for sweeps.
+func (d *deliverer) shape(c change.Change) (shaped change.Change, passes bool, err error) {
+	if c.Op == change.Sweep {
+		return c, d.sweeps() && d.Filter.Takes(c.Schema, c.Table), nil
+	}
+	return d.Filter.Apply(c)
 }
 
 // parked returns the keys of changes that wait behind a letter.
@@ -335,7 +372,7 @@ func (d *deliverer) deliver(ctx context.Context, changes []change.Change, upTo i
 	}
 	taken := 0
 	if len(sent) > 0 {
-		refusals, err := d.Sink.Deliver(ctx, sent)
+		refusals, err := d.send(ctx, sent)
 		if err != nil {
 			return &sinkError{err}
 		}
@@ -343,7 +380,8 @@ func (d *deliverer) deliver(ctx context.Context, changes []change.Change, upTo i
 		more, taken = refused(raw, refusals)
 		letters = append(letters, more...)
 	}
-	return d.DB.Tx(ctx, func(tx pgx.Tx) error { return d.move(ctx, tx, upTo, taken, letters) })
+	err = d.DB.Tx(ctx, func(tx pgx.Tx) error { return d.move(ctx, tx, upTo, taken, letters) })
+	return d.moved(err, upTo, taken, letters)
 }
 
 // once delivers in the transaction that moves the position.
@@ -352,15 +390,17 @@ func (d *deliverer) once(ctx context.Context, changes []change.Change, upTo int6
 	if !ok {
 		return fmt.Errorf("the sink of %s cannot deliver in a transaction of the log's database", d.Consumer.Name)
 	}
-	return d.DB.Tx(ctx, func(tx pgx.Tx) error {
+	taken := 0
+	var letters []letter
+	err := d.DB.Tx(ctx, func(tx pgx.Tx) error {
 		if err := d.hold(ctx, tx); err != nil {
 			return err
 		}
-		sent, raw, letters, err := d.plan(ctx, tx, changes)
+		sent, raw, planned, err := d.plan(ctx, tx, changes)
+		letters = planned
 		if err != nil {
 			return err
 		}
-		taken := 0
 		if len(sent) > 0 {
 			refusals, err := target.DeliverTx(ctx, tx, sent)
 			if err != nil {
@@ -372,6 +412,19 @@ func (d *deliverer) once(ctx context.Context, changes []change.Change, upTo int6
 		}
 		return d.move(ctx, tx, upTo, taken, letters)
 	})
+	return d.moved(err, upTo, taken, letters)
+}
+
+// moved notes what a transaction with move did, if it was committed.
+func (d *deliverer) moved(err error, upTo int64, taken int, letters []letter) error {
+	if err != nil {
+		return err
+	}
+	d.position, d.failures = upTo, 0
+	d.letters = d.letters || len(letters) > 0
+	d.result.Delivered += taken
+	d.result.Letters += len(letters)
+	return nil
 }
 
 // hold checks that this turn still holds the shard, and locks it until the transaction ends.
@@ -392,14 +445,7 @@ func (d *deliverer) move(ctx context.Context, tx pgx.Tx, upTo int64, taken int, 
 	if err != nil {
 		return fmt.Errorf("move %s to %d: %w", d.Consumer.Name, upTo, err)
 	}
-	if err := d.write(ctx, tx, letters); err != nil {
-		return err
-	}
-	d.position, d.failures = upTo, 0
-	d.letters = d.letters || len(letters) > 0
-	d.result.Delivered += taken
-	d.result.Letters += len(letters)
-	return nil
+	return d.write(ctx, tx, letters)
 }
 
 func (d *deliverer) write(ctx context.Context, tx pgx.Tx, letters []letter) error {
@@ -420,7 +466,12 @@ func (d *deliverer) write(ctx context.Context, tx pgx.Tx, letters []letter) erro
 		params.Reasons = append(params.Reasons, sink.Answer([]byte(l.reason)))
 		params.Answers = append(params.Answers, sink.Answer([]byte(l.answer)))
 	}
-	if err := db.New(tx).LetterInsert(ctx, params); err != nil {
+	queries := db.New(tx)
+	err := queries.LetterInsert(ctx, params)
+	if err == nil {
+		err = queries.LetterFollow(ctx, db.LetterFollowParams{Consumer: d.Consumer.Name, Positions: params.Positions})
+	}
+	if err != nil {
 		return fmt.Errorf("write dead letters of %s: %w", d.Consumer.Name, err)
 	}
 	return nil

@@ -84,8 +84,8 @@ func Replay(ctx context.Context, tx pgx.Tx, consumer string, positions []int64, 
 	return count, asked(ctx, tx, count, err, audit.Entry{Who: who, Action: "replay dead letters", Target: consumer}, positions)
 }
 
-// Discard deletes the letters at the given positions, or all letters of a consumer if no positions are given. Letters that wait behind
-// them stay until they are replayed. Discard returns the number of deleted letters.
+// Discard deletes the letters at the given positions, or all letters of a consumer if no positions are given. It requests the replay of
+// letters that waited behind them, unless another refused change of their key remains. Discard returns the number of deleted letters.
 func Discard(ctx context.Context, tx pgx.Tx, consumer string, positions []int64, who audit.Who) (int64, error) {
 	queries := db.New(tx)
 	// End running turns: a running batch may rely on a key being parked.
@@ -97,7 +97,11 @@ func Discard(ctx context.Context, tx pgx.Tx, consumer string, positions []int64,
 	if len(positions) == 0 {
 		count, err = queries.LetterDiscardAll(ctx, consumer)
 	} else {
-		count, err = queries.LetterDiscard(ctx, db.LetterDiscardParams{Consumer: consumer, Positions: positions})
+		var keys [][]byte
+		keys, err = queries.LetterDiscard(ctx, db.LetterDiscardParams{Consumer: consumer, Positions: positions})
+		if count = int64(len(keys)); err == nil {
+			err = queries.LetterRelease(ctx, db.LetterReleaseParams{Consumer: consumer, KeyHashes: keys})
+		}
 	}
 	return count, asked(ctx, tx, count, err, audit.Entry{Who: who, Action: "discard dead letters", Target: consumer}, positions)
 }

@@ -67,16 +67,14 @@ func (d *deliverer) suspect(ctx context.Context, c change.Change, upTo int64) er
 			return err
 		})
 	} else {
-		_, lookErr = d.Sink.Deliver(ctx, []change.Change{witness})
+		_, lookErr = d.send(ctx, []change.Change{witness})
 	}
 	if lookErr != nil {
 		return err
 	}
-	return d.DB.Tx(ctx, func(tx pgx.Tx) error {
-		return d.move(ctx, tx, upTo, 0, []letter{{
-			change: c, state: Refused, reason: "the sink fails on this change, and accepts others: " + failed.Error(),
-		}})
-	})
+	letters := []letter{{change: c, state: Refused, reason: "the sink fails on this change, and accepts others: " + failed.Error()}}
+	err = d.DB.Tx(ctx, func(tx pgx.Tx) error { return d.move(ctx, tx, upTo, 0, letters) })
+	return d.moved(err, upTo, 0, letters)
 }
 
 func isBusy(err error) bool {
@@ -89,6 +87,7 @@ func (d *deliverer) witness(ctx context.Context, suspect change.Change) (witness
 	err = d.DB.Read(ctx, func(on postgres.DBTX) error {
 		changes, _, err := d.Log.Read(ctx, on, Query{
 			Stream: d.Consumer.Stream, After: suspect.Position, Shard: d.Shard, Shards: d.Consumer.Shards, Limit: d.Batch,
+			Consumer: d.Consumer.Name,
 		})
 		if err != nil {
 			return fmt.Errorf("read the log for %s: %w", d.Consumer.Name, err)
@@ -96,6 +95,9 @@ func (d *deliverer) witness(ctx context.Context, suspect change.Change) (witness
 		sent, raw, _, err := d.plan(ctx, on, changes)
 		seen := map[string]bool{sink.Key(suspect): true}
 		for i, c := range raw {
+			if d.Judge != nil && c.SchemaVersion > d.accepted[c.Schema+"\x00"+c.Table] {
+				return err // The consumer may have to pause before this change.
+			}
 			// It must be the first change of its key, so that the order of the key is kept.
 			if !seen[sink.Key(c)] {
 				witness, found = sent[i], true
@@ -133,7 +135,7 @@ func (d *deliverer) replay(ctx context.Context) (any bool, err error) { //nolint
 		if err := json.Unmarshal([]byte(row.Change), &c); err != nil {
 			return false, fmt.Errorf("read dead letter %d of %s: %w", row.Position, d.Consumer.Name, err)
 		}
-		shaped, passes, err := d.Filter.Apply(c)
+		shaped, passes, err := d.shape(c)
 		switch {
 		case parked[sink.Key(c)]:
 		case err != nil:
@@ -158,7 +160,7 @@ func (d *deliverer) replay(ctx context.Context) (any bool, err error) { //nolint
 	}
 	var refusals []sink.Refusal
 	if len(sent) > 0 {
-		if refusals, err = d.Sink.Deliver(ctx, sent); err != nil {
+		if refusals, err = d.send(ctx, sent); err != nil {
 			return true, d.giveUp(ctx, raw, err)
 		}
 	}

@@ -274,7 +274,8 @@ type Chunk struct {
 	Stream string
 	Table  string
 	Rows   int
-	Last   bool // whether the snapshot is complete
+	Total  int64 // rows of the snapshot so far
+	Last   bool  // whether the snapshot is complete
 	Took   time.Duration
 	Err    error // nil if it is in the log
 }
@@ -285,7 +286,7 @@ func (Chunk) Name() string { return "chunk" }
 // Attrs returns its fields.
 func (s Chunk) Attrs() []slog.Attr {
 	return []slog.Attr{
-		slog.String("stream", s.Stream), slog.String("table", s.Table), slog.Int("rows", s.Rows), slog.Bool("last", s.Last),
+		slog.String("stream", s.Stream), slog.String("table", s.Table), slog.Int("rows", s.Rows), slog.Int64("total_rows", s.Total), slog.Bool("last", s.Last),
 		telemetry.Milliseconds("took_ms", s.Took), telemetry.Failure(s.Err),
 	}
 }

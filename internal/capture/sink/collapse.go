@@ -27,6 +27,14 @@ func Collapse(changes []change.Change) ([]Collapsed, error) {
 			order = append(order, key)
 			continue
 		}
+		if c.Op == change.Sweep && before.Op == change.Sweep {
+			// One that reaches further may come first: a snapshot that was paused ends after a later one.
+			if earlier, err := SweptUpTo(before.Change); err == nil {
+				if later, err := SweptUpTo(c); err == nil && later < earlier {
+					c.Old = before.Old
+				}
+			}
+		}
 		if len(c.Unchanged) > 0 {
 			var err error
 			if c, err = fill(c, before.Change); err != nil {

@@ -218,7 +218,7 @@ func (r *runner) told(ctx context.Context, s db.SnapshotNextRow, t table.Table) 
 		told.Err = nil
 	}
 	if err == nil {
-		told.Rows, told.Last = len(read.changes), read.last == nil
+		told.Rows, told.Total, told.Last = len(read.changes), s.Rows+int64(len(read.changes)), read.last == nil
 	}
 	telemetry.Tell(ctx, r.Listeners, told)
 	return read, err

@@ -4,6 +4,7 @@ package standing
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/daymill/daymill/internal/capture/consumer"
@@ -83,6 +84,7 @@ func (f Facts) Checks() []health.Check {
 		{Name: "gap", Rank: health.Behind, Judge: f.gap},
 		{Name: "sink_still", Rank: health.Broken, Judge: f.still},
 		{Name: "sink", Rank: health.Behind, Judge: f.sink},
+		{Name: "dead_letters", Rank: health.Behind, Judge: f.letters},
 		{Name: "sink_paused", Rank: health.Behind, Judge: f.paused},
 		{Name: "retained_wal", Rank: health.Behind, Judge: f.retained},
 	}
@@ -116,14 +118,42 @@ func (f Facts) gap() (health.Finding, bool) {
 }
 
 func (f Facts) sink() (health.Finding, bool) {
+	var sentences []string
+	command := "daymill sink list"
 	for _, s := range f.Sinks {
 		if s.PausedAt == nil && s.Failures > 0 {
-			return health.Finding{
-				Level: health.Wait, Command: "daymill sink show " + s.Name, Sentence: fmt.Sprintf("sink %s does not accept changes: %s", s.Name, s.Error),
-			}, true
+			sentences = append(sentences, fmt.Sprintf("sink %s does not accept changes: %s", s.Name, s.Error))
+			command = "daymill sink show " + s.Name
 		}
 	}
-	return health.Finding{}, false
+	return finding(sentences, command, "daymill sink list")
+}
+
+// letters finds sinks with dead letters.
+func (f Facts) letters() (health.Finding, bool) {
+	var sentences []string
+	command := "daymill sink list"
+	for _, s := range f.Sinks {
+		if s.Letters > 0 {
+			sentences = append(sentences, fmt.Sprintf("sink %s has dead letters (%d): changes that it refused, and later changes of the same keys", s.Name, s.Letters))
+			command = "daymill deadletter list " + s.Name
+		}
+	}
+	return finding(sentences, command, "daymill deadletter list")
+}
+
+// finding returns what sentences about sinks say together: the first few, and the command for one sink or for several.
+func finding(sentences []string, one, several string) (health.Finding, bool) {
+	const first = 3
+	switch n := len(sentences); {
+	case n == 0:
+		return health.Finding{}, false
+	case n == 1:
+		return health.Finding{Level: health.Wait, Command: one, Sentence: sentences[0]}, true
+	case n > first:
+		sentences = append(sentences[:first:first], fmt.Sprintf("and %d more", n-first))
+	}
+	return health.Finding{Level: health.Wait, Command: several, Sentence: strings.Join(sentences, "; ")}, true
 }
 
 // still finds a consumer that receives no changes, whatever the reason.

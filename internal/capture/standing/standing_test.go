@@ -47,6 +47,21 @@ func TestFacts(t *testing.T) {
 		"INSERT INTO capture.shard (consumer, shard, position, failures, error) VALUES ('hook', 0, 0, 3, 'down')")
 	require.Equal(t, []string{"sink wait"}, sentences())
 
+	db.Do(t, "INSERT INTO capture.consumer (name, stream, kind) VALUES ('second', 'app', 'webhook');"+
+		"INSERT INTO capture.shard (consumer, shard, position, failures, error) VALUES ('second', 0, 0, 1, 'no answer')")
+	facts, err := standing.Read(t.Context(), db.DB)
+	require.NoError(t, err)
+	for _, check := range facts.Checks() {
+		if found, is := check.Judge(); is {
+			require.Equal(t, "sink hook does not accept changes: down; sink second does not accept changes: no answer", found.Sentence)
+			require.Equal(t, "daymill sink list", found.Command)
+		}
+	}
+	db.Do(t, "DELETE FROM capture.consumer WHERE name = 'second'; UPDATE capture.shard SET failures = 0;"+
+		"INSERT INTO capture.letter (consumer, shard, position, key, key_hash, state, reason, change) VALUES ('hook', 0, 1, '{}', '\\x00', 'refused', 'no', '{}')")
+	require.Equal(t, []string{"dead_letters wait"}, sentences())
+	db.Do(t, "DELETE FROM capture.letter")
+
 	// A change that was committed ten minutes ago is waiting, and the sink has not moved since.
 	writer, err := log.Take(t.Context(), log.Config{DB: db.DB, Stream: "crm", Owner: "test"})
 	require.NoError(t, err)

@@ -235,7 +235,7 @@ func Open(ctx context.Context, kind string, s Settings, env Environment) (*Opene
 	}
 	opened, err := open(ctx, kind, s, url, secret, env)
 	if err != nil {
-		return nil, fmt.Errorf("%w (see %s)", err, s.URL)
+		return nil, fmt.Errorf("%w (see %s)", err, strings.Trim(s.URL+" and "+s.Secret, " and"))
 	}
 	return opened, nil
 }
@@ -291,10 +291,15 @@ func open(ctx context.Context, kind string, s Settings, url, secret string, env 
 func openPostgres(ctx context.Context, s Settings, url string, env Environment) (*Opened, error) {
 	config := postgres.Config{Schema: s.Schema}
 	if env.DB != nil {
-		config.Columns = s.columnsOf(env.DB)
+		columns := s.columnsOf(env.DB)
+		config.Columns = func(ctx context.Context, _ pgx.Tx, c change.Change) ([]sink.Column, error) { return columns(ctx, c) }
 	}
 	if same(url, env.URL) {
 		config.DB = env.DB
+		// A second connection of the same pool might never be free: all others may wait for one, too.
+		config.Columns = func(ctx context.Context, tx pgx.Tx, c change.Change) ([]sink.Column, error) {
+			return s.readColumns(ctx, tx, c)
+		}
 		return &Opened{Sink: postgres.New(config), Once: true}, nil
 	}
 	db, err := database.Open(ctx, database.Config{URL: url, ApplicationName: "daymill sink", PoolSize: 2})

@@ -97,20 +97,25 @@ func (s Settings) renamed(name string) string {
 // columnsOf returns the columns of a change as a sink with these settings receives them, with the types of the source.
 func (s Settings) columnsOf(on *database.DB) func(ctx context.Context, c change.Change) ([]sink.Column, error) {
 	return func(ctx context.Context, c change.Change) (columns []sink.Column, err error) {
-		key, err := sink.Row(c.Key)
-		if err != nil {
-			return nil, err
-		}
 		err = on.Read(ctx, func(on database.DBTX) error {
-			all, err := version.Columns(ctx, on, c, c.SchemaVersion)
-			for _, column := range all {
-				_, isKey := key[s.renamed(column.Name)]
-				if isKey || s.sends(column.Name) {
-					columns = append(columns, sink.Column{Name: s.renamed(column.Name), Type: column.Type})
-				}
-			}
+			columns, err = s.readColumns(ctx, on, c)
 			return err
 		})
 		return columns, err
 	}
+}
+
+func (s Settings) readColumns(ctx context.Context, on database.DBTX, c change.Change) (columns []sink.Column, err error) {
+	key, err := sink.Row(c.Key)
+	if err != nil {
+		return nil, err
+	}
+	all, err := version.Columns(ctx, on, c, c.SchemaVersion)
+	for _, column := range all {
+		_, isKey := key[s.renamed(column.Name)]
+		if isKey || s.sends(column.Name) {
+			columns = append(columns, sink.Column{Name: s.renamed(column.Name), Type: column.Type})
+		}
+	}
+	return columns, err
 }

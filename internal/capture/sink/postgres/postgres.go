@@ -46,7 +46,8 @@ type Config struct {
 	Schema string
 	// Columns returns the columns of a change's table at that change. If Columns is nil or returns none, they are derived from the row's
 	// JSON.
-	Columns func(ctx context.Context, c change.Change) ([]Column, error)
+	// The transaction is the one in DB that writes the change.
+	Columns func(ctx context.Context, tx pgx.Tx, c change.Change) ([]Column, error)
 	// Tombstones is how long the tombstone of a deleted row is kept; DefaultTombstones if 0.
 	Tombstones time.Duration
 	// Repair also overwrites rows that have the same position as a change, because somebody else may have modified them since.
@@ -79,6 +80,10 @@ func (*Postgres) Close() error { return nil }
 // Deliver writes changes in its own transaction.
 func (p *Postgres) Deliver(ctx context.Context, changes []change.Change) (refusals []sink.Refusal, err error) {
 	err = p.config.DB.Tx(ctx, func(tx pgx.Tx) error {
+		// A crash must not take back what the caller then records as delivered.
+		if err := database.Durable(ctx, tx); err != nil {
+			return err
+		}
 		refusals, err = p.DeliverTx(ctx, tx, changes)
 		return err
 	})
@@ -116,7 +121,14 @@ func (p *Postgres) halve(ctx context.Context, tx pgx.Tx, changes []sink.Collapse
 	if len(changes) == 0 {
 		return nil
 	}
-	err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error { return p.write(ctx, savepoint, changes) })
+	err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
+		if err := p.write(ctx, savepoint, changes); err != nil {
+			return err
+		}
+		// Otherwise a deferred constraint would refuse a row only when the whole transaction commits.
+		_, err := savepoint.Exec(ctx, "SET CONSTRAINTS ALL IMMEDIATE")
+		return err
+	})
 	if err == nil {
 		return nil
 	}

@@ -39,7 +39,7 @@ func newTarget(t testing.TB) *target {
 	return &target{DB: db, pool: pool, admin: admin}
 }
 
-func columns(context.Context, change.Change) ([]postgres.Column, error) {
+func columns(context.Context, pgx.Tx, change.Change) ([]postgres.Column, error) {
 	return []postgres.Column{
 		{Name: "id", Type: "text"}, {Name: "status", Type: "text"}, {Name: "note", Type: "character varying(1000)"}, {Name: "small", Type: "smallint"},
 	}, nil
@@ -120,7 +120,7 @@ func TestPostgres_Evolve(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)
 	described := []postgres.Column{{Name: "id", Type: "bigint"}}
-	s := postgres.New(postgres.Config{DB: p.pool, Schema: "a \"copy\"", Columns: func(context.Context, change.Change) ([]postgres.Column, error) {
+	s := postgres.New(postgres.Config{DB: p.pool, Schema: "a \"copy\"", Columns: func(context.Context, pgx.Tx, change.Change) ([]postgres.Column, error) {
 		return described, nil
 	}})
 	c := sinktest.Insert(1, 1)

@@ -88,7 +88,7 @@ func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change, values
 	if err := t.read(ctx, tx, schema, c.Table); err != nil {
 		return nil, &tableError{err}
 	}
-	columns, err := p.columns(ctx, c)
+	columns, err := p.columns(ctx, tx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -133,12 +133,12 @@ func (t *table) read(ctx context.Context, tx pgx.Tx, schema, name string) error 
 }
 
 // columns returns the source's columns or, if these are not known, columns derived from the row's JSON.
-func (p *Postgres) columns(ctx context.Context, c change.Change) ([]Column, error) {
+func (p *Postgres) columns(ctx context.Context, tx pgx.Tx, c change.Change) ([]Column, error) {
 	var columns []Column
 	known := map[string]bool{}
 	if p.config.Columns != nil {
 		var err error
-		if columns, err = p.config.Columns(ctx, c); err != nil {
+		if columns, err = p.config.Columns(ctx, tx, c); err != nil {
 			return nil, err
 		}
 		for _, column := range columns {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/change"
@@ -62,7 +63,7 @@ func TestPostgres_Types(t *testing.T) {
 		columns[i] = postgres.Column{Name: column.Name, Type: column.Type}
 	}
 	require.NoError(t, p.QueryRow(t.Context(), "SELECT to_jsonb(t)::text FROM public.all_types AS t").Scan(&want))
-	describe := func(context.Context, change.Change) ([]postgres.Column, error) { return columns, nil }
+	describe := func(context.Context, pgx.Tx, change.Change) ([]postgres.Column, error) { return columns, nil }
 	same := func(schema string, s *postgres.Postgres, row json.RawMessage) {
 		t.Helper()
 		c := sinktest.Insert(1, 1)
@@ -94,7 +95,7 @@ func TestPostgres_Types(t *testing.T) {
 			continue
 		}
 		schema := fmt.Sprintf("one_%d", i)
-		only := postgres.New(postgres.Config{DB: p.pool, Schema: schema, Columns: func(context.Context, change.Change) ([]postgres.Column, error) {
+		only := postgres.New(postgres.Config{DB: p.pool, Schema: schema, Columns: func(context.Context, pgx.Tx, change.Change) ([]postgres.Column, error) {
 			return []postgres.Column{columns[0], column}, nil
 		}})
 		same(schema, only, sinktest.Object(map[string]any{"id": 1, column.Name: values[column.Name]}))
@@ -106,7 +107,7 @@ func TestPostgres_Types(t *testing.T) {
 func TestPostgres_TooLong(t *testing.T) {
 	t.Parallel()
 	p := newTarget(t)
-	s := postgres.New(postgres.Config{DB: p.pool, Schema: "copy", Columns: func(context.Context, change.Change) ([]postgres.Column, error) {
+	s := postgres.New(postgres.Config{DB: p.pool, Schema: "copy", Columns: func(context.Context, pgx.Tx, change.Change) ([]postgres.Column, error) {
 		return []postgres.Column{{Name: "id", Type: "bigint"}, {Name: "status", Type: "character varying(4)"}, {Name: "note", Type: "bit(3)"}}, nil
 	}})
 	good, long, bits := sinktest.Insert(1, 1), sinktest.Insert(2, 2), sinktest.Insert(3, 3)
@@ -125,7 +126,7 @@ func BenchmarkPostgres(b *testing.B) {
 	for name, populate := range map[string]bool{"populate": true, "unnest": false} {
 		b.Run(name, func(b *testing.B) {
 			p := newTarget(b)
-			s := postgres.New(postgres.Config{DB: p.pool, Schema: "copy", Columns: func(context.Context, change.Change) ([]postgres.Column, error) {
+			s := postgres.New(postgres.Config{DB: p.pool, Schema: "copy", Columns: func(context.Context, pgx.Tx, change.Change) ([]postgres.Column, error) {
 				return []postgres.Column{
 					{Name: "id", Type: "bigint"},
 					{Name: "user_id", Type: "bigint"},
