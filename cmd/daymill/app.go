@@ -168,7 +168,7 @@ func (a *app) fail(err error) int {
 	case errors.Is(err, postgres.ErrNoURL), errors.Is(err, postgres.ErrConnect), errors.Is(err, postgres.ErrEncoding), errors.Is(err, postgres.ErrEngine),
 		errors.Is(err, postgres.ErrStandby), errors.Is(err, schema.ErrNotMigrated):
 		return exitNoDatabase
-	case errors.Is(err, errDrift), errors.Is(err, errViewDrift):
+	case errors.Is(err, errDrift), errors.Is(err, errRows), errors.Is(err, errViewDrift):
 		return exitDrift
 	default:
 		return exitFailed

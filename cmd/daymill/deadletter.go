@@ -114,7 +114,10 @@ func (c letterSelection) change(
 	ctx context.Context, a *app, done string,
 	change func(ctx context.Context, tx pgx.Tx, name string, positions []int64, who audit.Who) (int64, error),
 ) error {
-	if c.All == (len(c.Positions) > 0) {
+	switch {
+	case c.All && len(c.Positions) > 0:
+		return usagef("positions and --all are given: give one of them")
+	case !c.All && len(c.Positions) == 0:
 		return usagef("no dead letters are given: give positions, or --all for all of the sink")
 	}
 	db, _, err := a.openInstalled(ctx, "deadletter")

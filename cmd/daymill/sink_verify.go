@@ -30,7 +30,7 @@ type sinkVerifyCmd struct {
 }
 
 // errRows says that rows of a sink differ from those of its source.
-var errRows = fmt.Errorf("%w: rows of the sink differ from those of the source", errDrift)
+var errRows = errors.New("rows of the sink differ from those of the source")
 
 // Run compares a sink's rows with those of its source.
 func (c *sinkVerifyCmd) Run(ctx context.Context, a *app) error {
