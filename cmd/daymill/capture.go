@@ -43,6 +43,7 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 	defer database.Close()
 	reports := []report.Stream{}
 	var all []snapshot.Snapshot
+	unread := map[string]bool{} // by database
 	err = database.Read(ctx, func(on postgres.DBTX) error {
 		streams, err := stream.List(ctx, on, a.clock().Now())
 		if err != nil {
@@ -54,6 +55,7 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 				return err
 			}
 			all = append(all, reading...)
+			unread[one.Name] = !one.Alive && one.State != "stopped" && (one.Mode != "" || len(one.Tables) > 0)
 			reports = append(reports, report.OfStream(one, reading))
 		}
 		return nil
@@ -71,6 +73,9 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	a.tablef(table, "DATABASE\tMODE\tSTATE\tPOSITION\tBEHIND\tWAL RETAINED\tWHY\n")
 	for _, r := range reports {
+		if unread[r.Database] {
+			r.State = "nobody reads it: start a worker"
+		}
 		a.tablef(table, "%s\t%s\t%s%s\t%d\t%s bytes\t%s bytes\t%s\n", r.Database, r.Mode, r.State, because(r.Reason), r.Position,
 			number(r.Behind), number(r.Retained), r.Why)
 	}
@@ -121,7 +126,7 @@ func (c *captureTailCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer database.Close()
-	stored, position := captureLog{}, c.After
+	stored, position, shown := captureLog{}, c.After, false
 	for {
 		var changes []change.Change
 		err := database.Read(ctx, func(on postgres.DBTX) error {
@@ -144,7 +149,11 @@ func (c *captureTailCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		for _, one := range changes {
-			if err := c.print(a, passes, one); err != nil {
+			if !passes.Takes(one.Schema, one.Table) {
+				continue
+			}
+			shown = true
+			if err := c.print(a, one); err != nil {
 				return err
 			}
 		}
@@ -154,16 +163,26 @@ func (c *captureTailCmd) Run(ctx context.Context, a *app) error {
 		if !c.Follow {
 			return nil
 		}
+		if !shown {
+			shown = true
+			c.waiting(a, position)
+		}
 		if err := a.clock().Sleep(ctx, tailEvery); err != nil {
 			return nil
 		}
 	}
 }
 
-func (c *captureTailCmd) print(a *app, passes *filter.Filter, one change.Change) error {
-	if !passes.Takes(one.Schema, one.Table) {
-		return nil
+// waiting says that nothing was printed yet, which is not a failure.
+func (c *captureTailCmd) waiting(a *app, position int64) {
+	hint := ""
+	if c.After < 0 && position > 0 {
+		hint = ": --after 0 shows earlier ones"
 	}
+	a.errorf("waiting for changes after position %d%s\n", position, hint)
+}
+
+func (c *captureTailCmd) print(a *app, one change.Change) error {
 	if !c.JSON {
 		shown := one.New
 		if len(shown) == 0 {

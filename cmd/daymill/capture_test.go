@@ -131,6 +131,32 @@ func TestCapture(t *testing.T) {
 	require.Contains(t, b.refused(t, "capture", "tail", "--table", "a.b.c"), "the pattern of tables cannot be read")
 }
 
+// TestCapture_TailWaits: a tail that has nothing to print says that it waits.
+func TestCapture_TailWaits(t *testing.T) {
+	t.Parallel()
+	b := newApplyBundle(t)
+	writer, err := log.Take(t.Context(), log.Config{DB: b.db.DB, Stream: "app", Owner: "test"})
+	require.NoError(t, err)
+	require.NoError(t, writer.Land(t.Context(), []change.Change{sinktest.Insert(0, 1), sinktest.Insert(0, 2)}, log.Mark{LSN: "0/1"}))
+	for _, one := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "waiting for changes after position 2: --after 0 shows earlier ones\n"},
+		{[]string{"--after", "0", "--table", "public.other"}, "waiting for changes after position 3\n"},
+	} {
+		tail := start(t, append([]string{"--database-url", b.db.URL, "capture", "tail"}, one.args...)...)
+		require.Eventually(t, func() bool { return tail.stderr.String() == one.want }, waitFor, tick)
+		require.NoError(t, writer.Land(t.Context(), []change.Change{sinktest.Insert(0, 3)}, log.Mark{LSN: "0/2"}))
+		if one.args == nil {
+			require.Eventually(t, func() bool { return strings.HasPrefix(tail.stdout.String(), "3 ") }, waitFor, tick)
+		}
+		tail.cancel()
+		require.Equal(t, exitOK, <-tail.code)
+		require.Equal(t, one.want, tail.stderr.String(), "once")
+	}
+}
+
 // TestWorker_SchemaChange: a Postgres sink has the source's column types and gets new columns automatically. Other changes of columns pause it,
 // until somebody follows the instructions. A JSON sink continues.
 func TestWorker_SchemaChange(t *testing.T) {
