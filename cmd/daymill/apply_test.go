@@ -49,6 +49,12 @@ func (b *applyBundle) run(t *testing.T, args ...string) string {
 	return stdout
 }
 
+func (b *applyBundle) count(t *testing.T, sql string) (count int64) {
+	t.Helper()
+	require.NoError(t, b.db.QueryRow(t.Context(), sql).Scan(&count))
+	return count
+}
+
 func (b *applyBundle) refused(t *testing.T, args ...string) string {
 	t.Helper()
 	code, _, stderr := command(t.Context(), b.db.URL, args...)
@@ -295,4 +301,27 @@ func TestDeadletter(t *testing.T) {
 	for _, args := range [][]string{{"replay", "events"}, {"discard", "events"}, {"discard", "events", "1", "--all"}} {
 		require.Contains(t, b.refused(t, append([]string{"deadletter"}, args...)...), "give positions, or --all")
 	}
+}
+
+// TestSink_Snapshot: a table that the sink does not receive is a mistake, once a worker has recorded what is captured.
+func TestSink_Snapshot(t *testing.T) {
+	t.Parallel()
+	b := newApplyBundle(t)
+	b.write(t, `
+capture: {tables: [public]}
+sinks: [{name: events, kind: webhook, url: $EVENTS_URL, tables: [public.orders]}]
+`)
+	b.run(t, "apply", "-f", b.file)
+	require.Contains(t, b.run(t, "sink", "snapshot", "events", "--table", "public.later"), "gets the existing rows", "a worker may find it")
+	b.db.Do(t, `INSERT INTO capture.captured (stream_id, schema_name, table_name, oid, identity, reason)
+		SELECT id, 'public', t, 0, 'd', '' FROM capture.stream, unnest(ARRAY['orders', 'customers']) AS t`)
+	b.run(t, "sink", "snapshot", "events", "--table", "public.later")
+	b.db.Do(t, "UPDATE capture.stream SET followed = tables || view_tables")
+	for _, table := range []string{"public.nosuch", "public.customers"} {
+		require.Contains(t, b.refused(t, "sink", "snapshot", "events", "--table", "public.orders", "--table", table),
+			"sink events receives no captured table that matches "+table)
+	}
+	require.Contains(t, b.run(t, "sink", "snapshot", "events", "--table", "public.orders"), "gets the existing rows")
+	require.Contains(t, b.run(t, "sink", "snapshot", "events"), "gets the existing rows")
+	require.EqualValues(t, 4, b.count(t, "SELECT count(*) FROM capture.snapshot_request"))
 }

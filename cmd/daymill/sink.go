@@ -12,6 +12,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/capture/report"
+	"github.com/daymill/daymill/internal/capture/snapshot"
 )
 
 type sinkCmd struct {
@@ -171,6 +172,8 @@ func (c sinkName) change(ctx context.Context, a *app, done string, change func(t
 	defer db.Close()
 	if err := db.Tx(ctx, change); errors.Is(err, consumer.ErrNone) || errors.Is(err, consumer.ErrPosition) {
 		return usageError{fmt.Errorf("%s: %w", c.Name, err)}
+	} else if errors.Is(err, snapshot.ErrTable) {
+		return usageError{err}
 	} else if err != nil {
 		return err
 	}

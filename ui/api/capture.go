@@ -151,7 +151,7 @@ func (s *API) changeConsumer(w http.ResponseWriter, r *http.Request, change func
 	switch {
 	case errors.Is(err, consumer.ErrNone):
 		return errNoSink
-	case errors.Is(err, consumer.ErrPosition):
+	case errors.Is(err, consumer.ErrPosition), errors.Is(err, snapshot.ErrTable):
 		return unprocessable(err)
 	case err != nil:
 		return err

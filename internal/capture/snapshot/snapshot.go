@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -40,6 +41,9 @@ const (
 
 // ErrNone says that no unfinished snapshot has the id.
 var ErrNone = errors.New("there is no unfinished snapshot with this id: `daymill capture snapshot list` shows all")
+
+// ErrTable says that a consumer receives no captured table of the name.
+var ErrTable = errors.New("there is nothing to read")
 
 // maxList is how many snapshots are listed at a time.
 const maxList = 1000
@@ -96,16 +100,62 @@ func Request(ctx context.Context, tx pgx.Tx, stream, consumer string, tables []s
 }
 
 // RequestFor requests a snapshot for one consumer, as Request does, and records who requested it. It returns an error that wraps
-// consumer.ErrNone if there is no such consumer.
+// consumer.ErrNone if there is no such consumer, or ErrTable if a table is not one that it receives.
 func RequestFor(ctx context.Context, tx pgx.Tx, name string, tables []string, who audit.Who) error {
 	there, err := consumer.Get(ctx, tx, name)
 	if err != nil {
+		return err
+	}
+	if err := check(ctx, tx, there, tables); err != nil {
 		return err
 	}
 	if err := Request(ctx, tx, there.Stream, name, tables); err != nil {
 		return err
 	}
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "snapshot consumer", Target: name, Detail: map[string]any{"tables": tables}})
+}
+
+// check returns ErrTable for a table that a consumer does not receive. Until a worker has recorded which tables the stream captures now, any
+// table may be among them.
+func check(ctx context.Context, tx pgx.Tx, there consumer.Consumer, tables []string) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	queries := db.New(tx)
+	row, err := queries.StreamGet(ctx, there.Stream)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read stream %s: %w", there.Stream, err)
+	}
+	followed, err := queries.StreamFollowed(ctx, row.ID)
+	if err != nil {
+		return fmt.Errorf("read stream %s: %w", there.Stream, err)
+	}
+	patterns, err := queries.StreamPatterns(ctx, row.ID)
+	if err != nil {
+		return fmt.Errorf("read stream %s: %w", there.Stream, err)
+	}
+	captured, err := queries.CapturedList(ctx, row.ID)
+	if err != nil {
+		return fmt.Errorf("list captured tables: %w", err)
+	}
+	if len(captured) == 0 || !slices.Equal(followed.Followed, patterns) {
+		return nil
+	}
+	takes, err := filterOf(ctx, queries, there.Name)
+	if err != nil {
+		return fmt.Errorf("read the tables of %s: %w", there.Name, err)
+	}
+	for _, table := range tables {
+		if !slices.ContainsFunc(captured, func(c db.CapturedListRow) bool {
+			return c.Reason == "" && c.SchemaName+"."+c.TableName == table && takes(c.SchemaName, c.TableName)
+		}) {
+			return fmt.Errorf("%w: sink %s receives no captured table that matches %s", ErrTable, there.Name, table)
+		}
+	}
+	return nil
 }
 
 // List returns at most a thousand snapshots, newest first: those of a stream, of a consumer, or all if these are "".
