@@ -96,6 +96,7 @@ func (c *applyCmd) Run(ctx context.Context, a *app) error {
 		kept := slices.ContainsFunc(made, func(s plan.Step) bool { return s.Capture == name && s.Verb == plan.Keep })
 		a.noteCapture(ctx, db, stream.Config{Name: name, URL: file.Databases[name], Tables: file.Tables[name], KeysOnly: file.KeysOnly}, c.DryRun || !kept)
 	}
+	a.noteSinks(ctx, db, file)
 	if refused != nil {
 		return usageError{refused}
 	}

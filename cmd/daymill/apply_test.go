@@ -303,6 +303,39 @@ func TestDeadletter(t *testing.T) {
 	}
 }
 
+// TestApply_Notes: a pattern that matches no table may be a typo, so there is a note on each, in a dry run too.
+func TestApply_Notes(t *testing.T) {
+	t.Parallel()
+	b := newApplyBundle(t)
+	b.db.Do(t, "CREATE TABLE IF NOT EXISTS public.orders (id bigint PRIMARY KEY, total numeric); CREATE TABLE public.customers (id bigint PRIMARY KEY); CREATE SCHEMA empty")
+	notes := func(args ...string) string {
+		t.Helper()
+		code, _, stderr := command(t.Context(), b.db.URL, args...)
+		require.Equal(t, exitOK, code, "%v: %s", args, stderr)
+		return stderr
+	}
+	b.write(t, `
+capture: {tables: [public.orders, public.ordersx, orders, empty, "!public.secret"]}
+sinks:
+  - {name: events, kind: webhook, url: $EVENTS_URL, tables: [public.orders, public.oders, "!public.none"]}
+  - {name: other, kind: webhook, url: $EVENTS_URL, tables: [public.customers]}
+  - {name: all, kind: webhook, url: $EVENTS_URL}
+`)
+	for _, dryRun := range [][]string{{"--dry-run"}, nil} {
+		got := notes(append([]string{"apply", "-f", b.file}, dryRun...)...)
+		require.Contains(t, got, "note: no table of app matches public.ordersx yet\n")
+		require.Contains(t, got, "note: no table of app matches orders yet: orders means the schema orders: write public.orders for a table\n")
+		require.Contains(t, got, "note: no table of app matches empty yet\n")
+		require.Contains(t, got, "note: sink events: no table of app matches public.oders yet\n")
+		require.Contains(t, got, "note: sink other: public.customers is not captured: add it to the captured tables\n")
+		for _, silent := range []string{"matches public.orders yet", "secret", "none", "sink all", "events: public.orders"} {
+			require.NotContains(t, got, silent)
+		}
+	}
+	require.Contains(t, notes("capture", "add", "public.itemsx"), "note: no table of app matches public.itemsx yet\n")
+	require.Contains(t, notes("sink", "add", "third", "kind=webhook", "url=$EVENTS_URL", "tables=[orders]"), "note: sink third: no table of app matches orders yet: orders means the schema orders")
+}
+
 // TestSink_Snapshot: a table that the sink does not receive is a mistake, once a worker has recorded what is captured.
 func TestSink_Snapshot(t *testing.T) {
 	t.Parallel()

@@ -133,17 +133,24 @@ func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config,
 	case mode == stream.ModeTrigger:
 		a.errorf("note: triggers capture the changes of %s, and make each write to a captured table slower: %s\n", c.Name, reason)
 	}
-	found, err := table.Find(ctx, source, c.Tables)
+	all, err := table.Find(ctx, source, []string{"*"})
 	if err != nil {
 		a.errorf("note: %s: %s\n", c.Name, err)
 		return
 	}
-	if err := table.OnlyKeys(ctx, source, found, c.KeysOnly); err != nil {
+	meant, err := filter.ParseTables(c.Tables)
+	if err != nil {
 		a.errorf("note: %s: %s\n", c.Name, err)
 		return
 	}
-	if len(found) == 0 {
+	noted := a.notePatterns(ctx, source, "", c.Name, meant, all)
+	found := slices.DeleteFunc(all, func(t table.Table) bool { return !meant.Match(t.Schema, t.Name) })
+	if len(found) == 0 && !noted {
 		a.errorf("note: no table of %s matches %q yet\n", c.Name, c.Tables)
+	}
+	if err := table.OnlyKeys(ctx, source, found, c.KeysOnly); err != nil {
+		a.errorf("note: %s: %s\n", c.Name, err)
+		return
 	}
 	for _, t := range found {
 		if t.Reason != "" {

@@ -46,6 +46,7 @@ func (c *sinkAddCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	a.printf("sink %s is added: %s\n", c.Name, made[0].Why)
+	a.noteSinks(ctx, db, file)
 	return nil
 }
 

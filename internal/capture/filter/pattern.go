@@ -13,6 +13,7 @@ var ErrPattern = errors.New("the pattern of tables cannot be read")
 // dot, a star, or capitals that matter, can be in double quotes, as in SQL. A leading ! excludes tables.
 type Pattern struct {
 	not           bool
+	whole         bool // has no period
 	schema, table part
 	source        string
 }
@@ -36,7 +37,7 @@ func ParsePattern(source string) (Pattern, error) {
 	}
 	p.schema = schema
 	if rest == "" {
-		p.table = part{texts: []string{"", ""}}
+		p.table, p.whole = part{texts: []string{"", ""}}, true
 		return p, nil
 	}
 	if rest[0] != '.' {
@@ -98,6 +99,22 @@ func (p part) match(name string) bool {
 		name = name[at+len(text):]
 	}
 	return true
+}
+
+// Excludes reports whether the pattern has a leading !.
+func (p Pattern) Excludes() bool { return p.not }
+
+// Covers reports whether a table is one of those that the pattern names, which it may exclude.
+func (p Pattern) Covers(schema, table string) bool {
+	return p.schema.match(schema) && p.table.match(table)
+}
+
+// Schema returns the name of the schema whose tables are all meant; "" if the pattern is not one name without stars.
+func (p Pattern) Schema() string {
+	if !p.whole || len(p.schema.texts) > 1 {
+		return ""
+	}
+	return p.schema.texts[0]
 }
 
 // String is the pattern as it was written.
