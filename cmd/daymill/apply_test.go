@@ -307,7 +307,9 @@ func TestDeadletter(t *testing.T) {
 func TestApply_Notes(t *testing.T) {
 	t.Parallel()
 	b := newApplyBundle(t)
-	b.db.Do(t, "CREATE TABLE IF NOT EXISTS public.orders (id bigint PRIMARY KEY, total numeric); CREATE TABLE public.customers (id bigint PRIMARY KEY); CREATE SCHEMA empty")
+	b.db.Do(t, `CREATE TABLE IF NOT EXISTS public.orders (id bigint PRIMARY KEY);
+		ALTER TABLE public.orders ADD IF NOT EXISTS total numeric, ADD twice numeric GENERATED ALWAYS AS (total * 2) STORED;
+		CREATE TABLE public.customers (id bigint PRIMARY KEY, tax numeric); CREATE SCHEMA empty`)
 	notes := func(args ...string) string {
 		t.Helper()
 		code, _, stderr := command(t.Context(), b.db.URL, args...)
@@ -319,7 +321,8 @@ capture: {tables: [public.orders, public.ordersx, orders, empty, "!public.secret
 sinks:
   - {name: events, kind: webhook, url: $EVENTS_URL, tables: [public.orders, public.oders, "!public.none"]}
   - {name: other, kind: webhook, url: $EVENTS_URL, tables: [public.customers]}
-  - {name: all, kind: webhook, url: $EVENTS_URL}
+  - {name: all, kind: webhook, url: $EVENTS_URL, without: [total, totl], rename: {id: order, ID: order2}}
+  - {name: some, kind: webhook, url: $EVENTS_URL, columns: [twice, total, tax]}
 `)
 	for _, dryRun := range [][]string{{"--dry-run"}, nil} {
 		got := notes(append([]string{"apply", "-f", b.file}, dryRun...)...)
@@ -328,7 +331,10 @@ sinks:
 		require.Contains(t, got, "note: no table of app matches empty yet\n")
 		require.Contains(t, got, "note: sink events: no table of app matches public.oders yet\n")
 		require.Contains(t, got, "note: sink other: public.customers is not captured: add it to the captured tables\n")
-		for _, silent := range []string{"matches public.orders yet", "secret", "none", "sink all", "events: public.orders"} {
+		for _, note := range []string{"all: without names totl", "all: rename names ID", "some: columns names tax"} {
+			require.Contains(t, got, "note: sink "+note+", and none of the sink's tables has this column\n")
+		}
+		for _, silent := range []string{"matches public.orders yet", "secret", "public.none", "events: public.orders", "names id", "names total", "names twice"} {
 			require.NotContains(t, got, silent)
 		}
 	}

@@ -97,5 +97,27 @@ func (a *app) noteSinksOf(ctx context.Context, db *postgres.DB, database, url st
 				a.errorf("note: %s%s is not captured: add it to the captured tables\n", whose, p)
 			}
 		}
+		a.noteColumns(whose, s.Settings.Config, slices.DeleteFunc(slices.Clone(captured), func(t table.Table) bool { return !meant.Match(t.Schema, t.Name) }))
+	}
+}
+
+// noteColumns prints a note for each column that settings name and that none of a sink's tables has.
+func (a *app) noteColumns(whose string, settings filter.Config, tables []table.Table) {
+	if len(tables) == 0 {
+		return
+	}
+	for _, named := range []struct {
+		setting string
+		columns []string
+	}{
+		{"columns", settings.Columns}, {"without", settings.Without}, {"rename", slices.Sorted(maps.Keys(settings.Rename))},
+	} {
+		for _, column := range named.columns {
+			if !slices.ContainsFunc(tables, func(t table.Table) bool {
+				return slices.Contains(t.Names(), column) || slices.Contains(t.Generated, column)
+			}) {
+				a.errorf("note: %s%s names %s, and none of the sink's tables has this column\n", whose, named.setting, column)
+			}
+		}
 	}
 }
