@@ -127,6 +127,9 @@ func TestAPICapture(t *testing.T) {
 		require.EqualValues(t, 0, read[one](t, b, "POST", "/api/consumers/events/rewind", `{"to": 0}`).Position)
 		read[one](t, b, "POST", "/api/consumers/events/snapshot", `{"tables": ["public.orders"]}`)
 		require.EqualValues(t, 1, b.count(t, "SELECT count(*) FROM capture.snapshot_request WHERE consumer = 'events'"))
+		b.db.Do(t, `INSERT INTO capture.captured (stream_id, schema_name, table_name, oid, identity) SELECT id, 'public', 'orders', 1, 'd' FROM capture.stream;
+			UPDATE capture.stream SET followed = tables || view_tables`)
+		require.Equal(t, http.StatusUnprocessableEntity, b.api.call(t, "POST", "/api/consumers/events/snapshot", `{"tables": ["public.nosuch"]}`).status)
 		for _, body := range []string{`{}`, `{"to": -1}`, `{"to": 21}`, `{"to": 9223372036854775807}`} {
 			require.Equal(t, http.StatusUnprocessableEntity, b.api.call(t, "POST", "/api/consumers/events/rewind", body).status, body)
 		}
