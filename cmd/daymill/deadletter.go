@@ -116,7 +116,7 @@ func (c letterSelection) change(
 ) error {
 	switch {
 	case c.All && len(c.Positions) > 0:
-		return usagef("positions and --all are given: give one of them")
+		return usagef("positions and --all are both given: give positions, or --all for all of the sink")
 	case !c.All && len(c.Positions) == 0:
 		return usagef("no dead letters are given: give positions, or --all for all of the sink")
 	}

@@ -62,7 +62,6 @@ func TestFiles(t *testing.T) {
 		reasons := map[string]string{
 			"internal/archive/base/copy.go":     "for a session, and only where the setting exists",
 			"internal/archive/stream/decode.go": "writes SQL into segments, which psql runs",
-			"internal/capture/log/log.go":       "only where synchronous_commit is off, which the same statement asks",
 			"internal/rollup/source/view.go":    "the value is computed from the setting's default, in the same statement",
 		}
 		own := regexp.MustCompile(`SET LOCAL |set_config\(`)
