@@ -340,6 +340,8 @@ func TestDeliveryTraces(t *testing.T) { //nolint:paralleltest // See setup.
 	require.NoError(t, b.db.Tx(t.Context(), func(tx pgx.Tx) error {
 		return consumer.Create(t.Context(), tx, hook, 0, audit.Who{Via: audit.ViaCLI})
 	}))
+	hook, err = consumer.Get(t.Context(), b.db.DB, "hook")
+	require.NoError(t, err)
 	// Only with a dead letter does a delivery look for changes that wait behind one.
 	_, err = b.db.Exec(t.Context(), `INSERT INTO capture.letter (consumer, shard, position, key_hash, key, change, state, reason)
 		VALUES ('hook', 0, 0, '\x00', 'another', '{}', 'refused', 'it is refused')`)
