@@ -215,8 +215,12 @@ func TestCapture(t *testing.T) {
 
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/deadletters/events", "action=discard&confirm=1&position=1&position=3").status)
 		require.EqualValues(t, 28, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM capture.letter"))
+		replayed := func() int64 {
+			return pgtest.Value[int64](t, b.db, "SELECT count(*) FROM capture.letter WHERE replay_at IS NOT NULL")
+		}
+		require.EqualValues(t, 6, replayed(), "those that waited behind discarded ones")
 		require.Equal(t, http.StatusSeeOther, b.post(t, "/deadletters/events", "action=replay&position=2").status)
-		require.EqualValues(t, 2, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM capture.letter WHERE replay_at IS NOT NULL"), "the letters of the key")
+		require.EqualValues(t, 8, replayed(), "the letters of the key, too")
 		for _, form := range []string{"action=replay", "action=replay&position=x", "action=explode&all=1", "action=replay&all=1&state=bogus"} {
 			require.Equal(t, http.StatusUnprocessableEntity, b.post(t, "/deadletters/events", form).status, form)
 		}

@@ -16,12 +16,12 @@ import (
 
 // plan is a node of a plan, as EXPLAIN (ANALYZE, FORMAT JSON) prints it.
 type plan struct {
-	Node     string  `json:"Node Type"`
-	Relation string  `json:"Relation Name"`
-	Rows     float64 `json:"Actual Rows"`
-	Removed  float64 `json:"Rows Removed by Filter"`
-	Loops    float64 `json:"Actual Loops"`
-	Plans    []plan
+	Node     string  `json:"Node Type"`              //nolint:tagliatelle // Postgres's names.
+	Relation string  `json:"Relation Name"`          //nolint:tagliatelle // Postgres's names.
+	Rows     float64 `json:"Actual Rows"`            //nolint:tagliatelle // Postgres's names.
+	Removed  float64 `json:"Rows Removed by Filter"` //nolint:tagliatelle // Postgres's names.
+	Loops    float64 `json:"Actual Loops"`           //nolint:tagliatelle // Postgres's names.
+	Plans    []plan  `json:"Plans"`                  //nolint:tagliatelle // Postgres's names.
 }
 
 // visit calls see for the node and all below it.
@@ -82,14 +82,15 @@ func TestBacklog(t *testing.T) {
 		"Needed":       query("ReconcileNeeded"),
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			tx, err := b.db.Begin(t.Context())
 			require.NoError(t, err)
 			defer tx.Rollback(t.Context()) //nolint:errcheck // It only looks.
 			var text []byte
 			require.NoError(t, tx.QueryRow(t.Context(), "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) "+sql, pgx.QueryExecModeSimpleProtocol).Scan(&text), sql)
 			var all []struct {
-				Plan plan
-				Took float64 `json:"Execution Time"`
+				Plan plan    `json:"Plan"`           //nolint:tagliatelle // Postgres's name.
+				Took float64 `json:"Execution Time"` //nolint:tagliatelle // Postgres's name.
 			}
 			require.NoError(t, json.Unmarshal(text, &all))
 			rows := 0.0

@@ -29,7 +29,9 @@ func TestDeliver_Changed(t *testing.T) {
 	sinks := map[string]*collector{"one": {}, "two": {}, "three": {}}
 	b.start(t, func(config *worker.Config) {
 		config.Capture = &worker.Capture{Log: numbers{}, Open: func(_ context.Context, c consumer.Consumer) (sink.Sink, *filter.Filter, bool, error) {
-			var settings struct{ URL string }
+			var settings struct {
+				URL string `json:"url"`
+			}
 			if err := json.Unmarshal(c.Settings, &settings); err != nil {
 				return nil, nil, false, err
 			}

@@ -195,6 +195,7 @@ func TestRun_WitnessSchema(t *testing.T) {
 		return nil
 	}
 	_, err = consumer.Run(t.Context(), config)
+	require.NoError(t, err)
 	require.NotContains(t, b.sink.taken, int64(2), "delivered before the pause")
 }
 
@@ -212,6 +213,7 @@ func TestRun_Settings(t *testing.T) {
 	})
 	b.log(t, other)
 	_, err = consumer.Run(t.Context(), config) // The job goes on.
+	require.ErrorIs(t, err, lease.ErrFenced)
 	require.Equal(t, int64(0), b.position(t), "the change was skipped by the old filter: taken %v", b.sink.taken)
 }
 

@@ -69,7 +69,7 @@ func TestRead_Wide(t *testing.T) {
 	sent.asked = nil
 	changes, _, err = log.Log{}.Read(t.Context(), &sent, log.Query{Stream: "app", Shards: 1, Limit: 200})
 	require.NoError(t, err)
-	require.Equal(t, 200, len(changes))
+	require.Len(t, changes, 200)
 	require.Equal(t, []int{50, 150}, sent.asked)
 }
 
@@ -82,7 +82,7 @@ type limits struct {
 
 func (l *limits) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
 	if strings.Contains(sql, "FROM capture.log") {
-		l.asked = append(l.asked, arguments[6].(int)) //nolint:forcetypeassert // The limit.
+		l.asked = append(l.asked, arguments[6].(int))
 	}
 	return l.DBTX.Query(ctx, sql, arguments...)
 }
