@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -249,6 +250,41 @@ func TestOnChange_Permanent(t *testing.T) {
 	b.insert(t, 3)
 	b.wait(t, "position = 9 FROM capture.shard")
 	require.Equal(t, []int64{1, 2, 4, 6, 3, 5, 7, 8, 9}, b.copied(t))
+}
+
+// TestOnChange_ReplayMeanwhile: a replay that is requested during a call of the function also delivers the changes that this call's batch adds to
+// the key.
+func TestOnChange_ReplayMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var refusing, replaying atomic.Bool
+	refusing.Store(true)
+	replayed := make(chan error, 1)
+	b.start(t, func(c jobs.Change) error {
+		switch {
+		case c.Position == 1 && refusing.Load():
+			return jobs.Permanent(errors.New("no"))
+		case c.Position == 3 && replaying.CompareAndSwap(false, true):
+			go func() {
+				replayed <- b.Tx(t.Context(), func(tx pgx.Tx) error {
+					_, err := consumer.Replay(t.Context(), tx, "copy", nil, audit.Who{Via: audit.ViaCLI})
+					return err
+				})
+			}()
+			// The request waits for this call, or is already through.
+			b.wait(t, "EXISTS (SELECT FROM pg_locks WHERE NOT granted) OR EXISTS (SELECT FROM capture.letter WHERE replay_at IS NOT NULL)")
+		}
+		return nil
+	})
+	b.insert(t, 3)
+	b.wait(t, "position = 1 FROM capture.shard")
+	require.Equal(t, []int64{1}, b.letters(t))
+	refusing.Store(false)
+	require.NoError(t, b.writer.Land(t.Context(), []jobs.Change{sinktest.Insert(0, 3), sinktest.Insert(0, 9)}, log.Mark{}))
+	b.wait(t, "count(*) = 3 FROM public.copied")
+	require.NoError(t, <-replayed)
+	require.Equal(t, []int64{3, 1, 2}, b.copied(t))
+	b.wait(t, "NOT EXISTS (SELECT FROM capture.letter)")
 }
 
 // TestOnChange_Fails: after an error, nothing of the batch has an effect, including its refusals. The whole batch is delivered again, and the

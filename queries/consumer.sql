@@ -87,7 +87,7 @@ FROM capture.shard AS s WHERE s.consumer = @consumer ORDER BY s.shard;
 UPDATE capture.shard AS s SET fence = s.fence + 1
 FROM capture.consumer AS c
 WHERE s.consumer = @consumer AND s.shard = @shard AND c.name = s.consumer AND c.paused_at IS NULL
-RETURNING s.position, s.fence, s.failures, c.kind, c.stream, c.shards, c.settings, c.created_at;
+RETURNING s.position, s.fence, s.failures, c.kind, c.stream, c.shards, c.settings;
 
 -- name: ShardFence :execrows
 -- Takes shards from their holders: a running delivery is not recorded, and is repeated.
@@ -132,14 +132,6 @@ SELECT cast(@consumer AS text), cast(@shard AS integer), unnest(cast(@positions 
     unnest(cast(@keys AS text [])), unnest(cast(@changes AS text []))::json, unnest(cast(@states AS text [])),
     unnest(cast(@reasons AS text [])), unnest(cast(@answers AS text []))
 ON CONFLICT (consumer, position) DO NOTHING;
-
--- name: LetterFollow :exec
--- Requests the replay of letters whose key has an earlier letter that is to be replayed: the request came while they were delivered.
-UPDATE capture.letter AS l SET replay_at = now()
-WHERE l.consumer = @consumer AND l.position = ANY(@positions::bigint[]) AND l.state = 'waiting' AND EXISTS (
-    SELECT FROM capture.letter AS k
-    WHERE k.consumer = l.consumer AND k.key_hash = l.key_hash AND k.position < l.position AND k.replay_at IS NOT NULL
-);
 
 -- name: LetterReplay :many
 -- The first letters of the keys whose replay was requested, in order.

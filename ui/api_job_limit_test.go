@@ -18,15 +18,9 @@ import (
 func TestAPIManyJobsLimits(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, database(t), func(c *ui.Config) { c.Clock = &fastClock{} })
-	type changed struct {
-		Jobs    int            `json:"jobs"`
-		Skipped map[string]int `json:"skipped"`
-		Next    *string        `json:"next_cursor"`
-	}
-	send := func(verb, body string) (got changed) {
+	send := func(verb, body string) changedJobs {
 		t.Helper()
-		a.answer(t, &got, "POST", "/api/jobs/"+verb, body)
-		return got
+		return a.changeJobs(t, verb, body)
 	}
 	entries := func() int64 { return a.count(t, "SELECT count(*) FROM daymill.audit WHERE action LIKE '% jobs'") }
 	insert := func(kind string, n int) (ids []int64) {
@@ -62,9 +56,9 @@ func TestAPIManyJobsLimits(t *testing.T) {
 	// A job that is named twice is one job. A call that changes nothing leaves no entry in the audit.
 	jobs := insert("backfill", 6)
 	require.Equal(t, 2, send("retry", `{"ids": `+list(jobs[0], jobs[1], jobs[0])+`, "dry_run": true}`).Jobs)
-	require.Equal(t, changed{Jobs: 2, Skipped: map[string]int{}}, send("retry", `{"ids": `+list(jobs[0], jobs[1], jobs[0])+`}`))
+	require.Equal(t, changedJobs{Jobs: 2, Skipped: map[string]int{}}, send("retry", `{"ids": `+list(jobs[0], jobs[1], jobs[0])+`}`))
 	require.EqualValues(t, 1, entries())
-	require.Equal(t, changed{Skipped: map[string]int{"waiting": 2}}, send("retry", `{"ids": `+list(jobs[0], jobs[1])+`}`))
+	require.Equal(t, changedJobs{Skipped: map[string]int{"waiting": 2}}, send("retry", `{"ids": `+list(jobs[0], jobs[1])+`}`))
 	require.EqualValues(t, 1, entries())
 
 	// A cursor continues below the last job of the call before, for ids and for a filter.

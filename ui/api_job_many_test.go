@@ -27,6 +27,19 @@ func (c *fastClock) Now() time.Time {
 	return time.Date(2026, time.March, 10, 12, 0, 0, 0, time.UTC).Add(time.Duration(c.looks.Add(1)) * time.Second)
 }
 
+// changedJobs is the answer to a call that changes many jobs.
+type changedJobs struct {
+	Jobs    int            `json:"jobs"`
+	Skipped map[string]int `json:"skipped"`
+	Next    *string        `json:"next_cursor"`
+}
+
+func (a *api) changeJobs(t *testing.T, verb, body string) (got changedJobs) {
+	t.Helper()
+	a.answer(t, &got, "POST", "/api/jobs/"+verb, body)
+	return got
+}
+
 // TestAPIManyJobs: a call retries, cancels or deletes the jobs of a filter or of ids, and no others; sent again, it changes none twice.
 func TestAPIManyJobs(t *testing.T) {
 	t.Parallel()
@@ -35,15 +48,9 @@ func TestAPIManyJobs(t *testing.T) {
 		SELECT $1, jsonb_build_object('n', i), 6, 'discarded', now(), 6, 'daymill' FROM generate_series(1, $2::integer) AS i`
 	a.db.Do(t, insert, "backfill", 450)
 	a.db.Do(t, insert, "rollup_day", 3)
-	type changed struct {
-		Jobs    int            `json:"jobs"`
-		Skipped map[string]int `json:"skipped"`
-		Next    *string        `json:"next_cursor"`
-	}
-	send := func(verb, body string) (got changed) {
+	send := func(verb, body string) changedJobs {
 		t.Helper()
-		a.answer(t, &got, "POST", "/api/jobs/"+verb, body)
-		return got
+		return a.changeJobs(t, verb, body)
 	}
 	left := func(where string) int64 { return a.count(t, "SELECT count(*) FROM river_job WHERE "+where) }
 
@@ -71,12 +78,12 @@ func TestAPIManyJobs(t *testing.T) {
 	dry = send("retry", `{"ids": `+ids+`, "dry_run": true}`)
 	require.Equal(t, 3, dry.Jobs)
 	body := fmt.Sprintf(`{"ids": %s, "cursor": %q}`, ids, *dry.Next)
-	require.Equal(t, changed{Jobs: 3, Skipped: map[string]int{"changed": 1}}, send("retry", body))
+	require.Equal(t, changedJobs{Jobs: 3, Skipped: map[string]int{"changed": 1}}, send("retry", body))
 	a.db.Do(t, "UPDATE river_job SET state = 'discarded', finalized_at = now() WHERE kind = 'rollup_day'")
-	require.Equal(t, changed{Skipped: map[string]int{"changed": 4}}, send("retry", body))
-	require.Equal(t, changed{Jobs: 3, Skipped: map[string]int{"changed": 1}}, send("retry", `{"ids": `+ids+`}`))
-	require.Equal(t, changed{Skipped: map[string]int{"changed": 1, "waiting": 3}}, send("retry", `{"ids": `+ids+`}`))
-	require.Equal(t, changed{Jobs: 3, Skipped: map[string]int{"changed": 1}}, send("cancel", `{"ids": `+ids+`}`))
+	require.Equal(t, changedJobs{Skipped: map[string]int{"changed": 4}}, send("retry", body))
+	require.Equal(t, changedJobs{Jobs: 3, Skipped: map[string]int{"changed": 1}}, send("retry", `{"ids": `+ids+`}`))
+	require.Equal(t, changedJobs{Skipped: map[string]int{"changed": 1, "waiting": 3}}, send("retry", `{"ids": `+ids+`}`))
+	require.Equal(t, changedJobs{Jobs: 3, Skipped: map[string]int{"changed": 1}}, send("cancel", `{"ids": `+ids+`}`))
 	require.EqualValues(t, 3, left("state = 'cancelled'"))
 	require.EqualValues(t, 1, a.count(t, "SELECT count(*) FROM daymill.audit WHERE action = 'cancel jobs' AND target = 'chosen jobs' AND detail ->> 'cancelled' = '3'"))
 

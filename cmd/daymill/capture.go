@@ -55,7 +55,7 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 				return err
 			}
 			all = append(all, reading...)
-			unread[one.Name] = !one.Alive && one.State != "stopped" && (one.Mode != "" || len(one.Tables) > 0)
+			unread[one.Name] = one.Unread()
 			reports = append(reports, report.OfStream(one, reading))
 		}
 		return nil

@@ -530,25 +530,6 @@ func (q *Queries) LetterDiscardAll(ctx context.Context, consumer string) (int64,
 	return result.RowsAffected(), nil
 }
 
-const letterFollow = `-- name: LetterFollow :exec
-UPDATE capture.letter AS l SET replay_at = now()
-WHERE l.consumer = $1 AND l.position = ANY($2::bigint[]) AND l.state = 'waiting' AND EXISTS (
-    SELECT FROM capture.letter AS k
-    WHERE k.consumer = l.consumer AND k.key_hash = l.key_hash AND k.position < l.position AND k.replay_at IS NOT NULL
-)
-`
-
-type LetterFollowParams struct {
-	Consumer  string
-	Positions []int64
-}
-
-// Requests the replay of letters whose key has an earlier letter that is to be replayed: the request came while they were delivered.
-func (q *Queries) LetterFollow(ctx context.Context, arg LetterFollowParams) error {
-	_, err := q.db.Exec(ctx, letterFollow, arg.Consumer, arg.Positions)
-	return err
-}
-
 const letterGet = `-- name: LetterGet :one
 SELECT l.consumer, l.position, l.key, l.key_hash, l.state, l.reason, l.answer, l.attempts, l.created_at, l.replay_at, l.change::text AS change
 FROM capture.letter AS l WHERE l.consumer = $1 AND l.position = $2
@@ -1280,7 +1261,7 @@ const shardTake = `-- name: ShardTake :one
 UPDATE capture.shard AS s SET fence = s.fence + 1
 FROM capture.consumer AS c
 WHERE s.consumer = $1 AND s.shard = $2 AND c.name = s.consumer AND c.paused_at IS NULL
-RETURNING s.position, s.fence, s.failures, c.kind, c.stream, c.shards, c.settings, c.created_at
+RETURNING s.position, s.fence, s.failures, c.kind, c.stream, c.shards, c.settings
 `
 
 type ShardTakeParams struct {
@@ -1289,14 +1270,13 @@ type ShardTakeParams struct {
 }
 
 type ShardTakeRow struct {
-	Position  int64
-	Fence     int64
-	Failures  int32
-	Kind      string
-	Stream    string
-	Shards    int32
-	Settings  []byte
-	CreatedAt time.Time
+	Position int64
+	Fence    int64
+	Failures int32
+	Kind     string
+	Stream   string
+	Shards   int32
+	Settings []byte
 }
 
 // Takes a shard of a consumer that is not paused, also from another holder.
@@ -1311,7 +1291,6 @@ func (q *Queries) ShardTake(ctx context.Context, arg ShardTakeParams) (ShardTake
 		&i.Stream,
 		&i.Shards,
 		&i.Settings,
-		&i.CreatedAt,
 	)
 	return i, err
 }

@@ -103,8 +103,8 @@ func SetLocal(ctx context.Context, tx pgx.Tx, settings Local) error {
 	return nil
 }
 
-// Durable makes the transaction's commit wait for the local disk, where the server, the database or the role says that commits do not. Then
-// nothing may rely on what a crash could take back.
+// Durable makes the commit of a transaction wait for the local disk, even if synchronous_commit is off for the server, the database or the
+// role. It is for what others rely on after the commit: a crash must not take it back.
 func Durable(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('synchronous_commit', 'local', true) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'")
 	if err != nil {

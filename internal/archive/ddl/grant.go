@@ -1,6 +1,7 @@
 package ddl
 
 import (
+	"iter"
 	"slices"
 	"strings"
 )
@@ -38,7 +39,7 @@ func (s statement) permanent(temporary []string) string {
 }
 
 // items splits a list at its commas.
-func items(list []token) func(yield func([]token) bool) {
+func items(list []token) iter.Seq[[]token] {
 	return func(yield func([]token) bool) {
 		for len(list) > 0 {
 			end := slices.IndexFunc(list, func(t token) bool { return t.text == "," && t.depth == 0 })

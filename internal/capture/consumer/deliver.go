@@ -184,7 +184,7 @@ func (d *deliverer) take(ctx context.Context) error {
 		d.position, d.failures = row.Position, int(row.Failures)
 		d.lease.Unit, d.lease.Term = unit{d.Consumer.Name, d.shard()}, lease.Term{ID: row.Fence}
 		if c := d.Consumer; err == nil && (row.Kind != c.Kind || row.Stream != c.Stream || int(row.Shards) != c.Shards ||
-			!bytes.Equal(row.Settings, c.Settings) || !row.CreatedAt.Equal(c.CreatedAt)) {
+			!bytes.Equal(row.Settings, c.Settings)) {
 			return lease.ErrFenced
 		}
 		return err
@@ -466,12 +466,7 @@ func (d *deliverer) write(ctx context.Context, tx pgx.Tx, letters []letter) erro
 		params.Reasons = append(params.Reasons, sink.Answer([]byte(l.reason)))
 		params.Answers = append(params.Answers, sink.Answer([]byte(l.answer)))
 	}
-	queries := db.New(tx)
-	err := queries.LetterInsert(ctx, params)
-	if err == nil {
-		err = queries.LetterFollow(ctx, db.LetterFollowParams{Consumer: d.Consumer.Name, Positions: params.Positions})
-	}
-	if err != nil {
+	if err := db.New(tx).LetterInsert(ctx, params); err != nil {
 		return fmt.Errorf("write dead letters of %s: %w", d.Consumer.Name, err)
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/sink/sinktest"
 	"github.com/daymill/daymill/internal/lease"
 	database "github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // realLog adapts the real log.
@@ -81,7 +82,8 @@ func TestRun_FenceOfAnother(t *testing.T) {
 	require.ErrorIs(t, err, lease.ErrFenced)
 }
 
-// TestRun_ReplayMeanwhile: a replay that is requested while a batch with a later change of the key is delivered.
+// TestRun_ReplayMeanwhile: a replay that is requested while a batch with a later change of the key is delivered ends that delivery. It would
+// park the later change behind nothing.
 func TestRun_ReplayMeanwhile(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -95,8 +97,23 @@ func TestRun_ReplayMeanwhile(t *testing.T) {
 			b.tx(t, func(tx pgx.Tx) error { _, err := consumer.Replay(t.Context(), tx, "s", nil, who); return err })
 		}
 	}
+	_, err := consumer.Run(t.Context(), b.config(t, filter.Config{}))
+	require.ErrorIs(t, err, lease.ErrFenced)
 	b.run(t)
-	require.Equal(t, []int64{}, b.letters(t), "the key remains parked behind nothing; taken: %v", b.sink.taken)
+	require.Empty(t, b.letters(t))
+	require.Equal(t, []int64{3, 1, 2, 3}, b.sink.taken, "the batch is delivered again, after the letter")
+}
+
+// suspectFirst makes the sink fail on the change at position 1, which has failed so often that it is compared with another one.
+func (b *testBundle) suspectFirst(t *testing.T) {
+	t.Helper()
+	b.Do(t, "UPDATE capture.shard SET failures = 12")
+	b.sink.fail = func(changes []change.Change) error {
+		if changes[0].Position == 1 {
+			return errUnreachable
+		}
+		return nil
+	}
 }
 
 // TestRun_Witness: the change that a suspect is compared with must be the first of its key, also if that one is from a snapshot.
@@ -110,14 +127,7 @@ func TestRun_Witness(t *testing.T) {
 	require.NoError(t, w.Land(t.Context(), []change.Change{bad, snap, live}, log.Mark{}))
 	config := b.config(t, filter.Config{})
 	config.Log = realLog{}
-	_, err = b.Exec(t.Context(), "UPDATE capture.shard SET failures = 12")
-	require.NoError(t, err)
-	b.sink.fail = func(changes []change.Change) error {
-		if changes[0].Position == 1 {
-			return errUnreachable
-		}
-		return nil
-	}
+	b.suspectFirst(t)
 	_, err = consumer.Run(t.Context(), config)
 	require.NoError(t, err)
 	require.Equal(t, int64(2), b.sink.taken[0], "order of key 2: %v", b.sink.taken)
@@ -186,35 +196,48 @@ func TestRun_WitnessSchema(t *testing.T) {
 		}
 		return "", nil
 	}
-	_, err := b.Exec(t.Context(), "UPDATE capture.shard SET failures = 12")
-	require.NoError(t, err)
-	b.sink.fail = func(changes []change.Change) error {
-		if changes[0].Position == 1 {
-			return errUnreachable
-		}
-		return nil
-	}
-	_, err = consumer.Run(t.Context(), config)
+	b.suspectFirst(t)
+	_, err := consumer.Run(t.Context(), config)
 	require.NoError(t, err)
 	require.NotContains(t, b.sink.taken, int64(2), "delivered before the pause")
 }
 
-// TestRun_Settings: a turn that begins after the consumer was changed must not use the old settings.
-func TestRun_Settings(t *testing.T) {
+// TestRun_Changed: a turn that begins after the consumer was changed, or was made again, must not deliver what it was to deliver before.
+func TestRun_Changed(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	other := sinktest.Insert(1, 1)
-	other.Table = "other"
-	config := b.config(t, filter.Config{Tables: []string{"public.orders"}}) // What a worker's job has opened.
-	_, err := consumer.Run(t.Context(), config)
-	require.NoError(t, err)
-	b.tx(t, func(tx pgx.Tx) error { // The sink now also wants the other table.
-		return consumer.Update(t.Context(), tx, consumer.Consumer{Name: "s", Kind: "webhook", Settings: json.RawMessage(`{"tables": ["public"]}`)}, who)
-	})
-	b.log(t, other)
-	_, err = consumer.Run(t.Context(), config) // The job goes on.
-	require.ErrorIs(t, err, lease.ErrFenced)
-	require.Equal(t, int64(0), b.position(t), "the change was skipped by the old filter: taken %v", b.sink.taken)
+	again := func(c consumer.Consumer) func(t *testing.T, tx pgx.Tx) error {
+		return func(t *testing.T, tx pgx.Tx) error {
+			t.Helper()
+			if err := consumer.Remove(t.Context(), tx, "s", who); err != nil {
+				return err
+			}
+			c.Name = "s"
+			return consumer.Create(t.Context(), tx, c, 0, who)
+		}
+	}
+	for name, change := range map[string]func(t *testing.T, tx pgx.Tx) error{
+		"Settings": func(t *testing.T, tx pgx.Tx) error {
+			t.Helper()
+			return consumer.Update(t.Context(), tx, consumer.Consumer{Name: "s", Kind: "webhook", Settings: json.RawMessage(`{"tables": ["public"]}`)}, who)
+		},
+		"Kind":   again(consumer.Consumer{Stream: "app", Kind: "poll", Shards: 1}),
+		"Stream": again(consumer.Consumer{Stream: "crm", Kind: "webhook", Shards: 1}),
+		"Shards": again(consumer.Consumer{Stream: "app", Kind: "webhook", Shards: 2}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			config := b.config(t, filter.Config{}) // What a worker's job has opened.
+			_, err := consumer.Run(t.Context(), config)
+			require.NoError(t, err)
+			b.tx(t, func(tx pgx.Tx) error { return change(t, tx) })
+			b.log(t, sinktest.Insert(1, 1))
+			_, err = consumer.Run(t.Context(), config) // The job continues.
+			require.ErrorIs(t, err, lease.ErrFenced)
+			require.Empty(t, b.sink.taken)
+			require.EqualValues(t, 0, pgtest.Value[int64](t, b.DB, "SELECT max(position) FROM capture.shard"))
+		})
+	}
 }
 
 // TestRun_Slow: a sink that takes too long for a batch fails, so the next batch is smaller, and it makes progress.

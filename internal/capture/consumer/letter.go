@@ -80,7 +80,12 @@ func Replay(ctx context.Context, tx pgx.Tx, consumer string, positions []int64, 
 	if positions == nil {
 		positions = []int64{}
 	}
-	count, err := db.New(tx).LetterAsk(ctx, db.LetterAskParams{Consumer: consumer, Positions: positions})
+	queries := db.New(tx)
+	// End running turns: a batch that is being delivered may add letters to a key, which would not be replayed.
+	if _, err := queries.ShardFence(ctx, consumer); err != nil {
+		return 0, fmt.Errorf("replay dead letters of %s: %w", consumer, err)
+	}
+	count, err := queries.LetterAsk(ctx, db.LetterAskParams{Consumer: consumer, Positions: positions})
 	return count, asked(ctx, tx, count, err, audit.Entry{Who: who, Action: "replay dead letters", Target: consumer}, positions)
 }
 

@@ -140,7 +140,7 @@ func (t Tables) Match(schema, table string) bool {
 	meant, positive := false, false
 	for _, p := range t {
 		positive = positive || !p.not
-		if !p.schema.match(schema) || !p.table.match(table) {
+		if !p.Covers(schema, table) {
 			continue
 		}
 		if p.not {

@@ -119,7 +119,7 @@ func (f Facts) gap() (health.Finding, bool) {
 
 func (f Facts) sink() (health.Finding, bool) {
 	var sentences []string
-	command := "daymill sink list"
+	command := ""
 	for _, s := range f.Sinks {
 		if s.PausedAt == nil && s.Failures > 0 {
 			sentences = append(sentences, fmt.Sprintf("sink %s does not accept changes: %s", s.Name, s.Error))
@@ -132,7 +132,7 @@ func (f Facts) sink() (health.Finding, bool) {
 // letters finds sinks with dead letters.
 func (f Facts) letters() (health.Finding, bool) {
 	var sentences []string
-	command := "daymill sink list"
+	command := ""
 	for _, s := range f.Sinks {
 		if s.Letters > 0 {
 			sentences = append(sentences, fmt.Sprintf("sink %s has dead letters (%d): changes that it refused, and later changes of the same keys", s.Name, s.Letters))

@@ -44,6 +44,11 @@ type Status struct {
 	Gaps     []Gap      // unrepaired ones first, then the newest; at most 20
 }
 
+// Unread reports whether nobody reads the stream although somebody should.
+func (s Status) Unread() bool {
+	return !s.Alive && s.State != "stopped" && (s.Mode != "" || len(s.Tables) > 0)
+}
+
 // Captured is a table of a stream. Reason says why the table or some of its changes are not captured; empty if all are.
 type Captured struct {
 	Schema, Table, Identity, Reason string

@@ -235,7 +235,8 @@ func Open(ctx context.Context, kind string, s Settings, env Environment) (*Opene
 	}
 	opened, err := open(ctx, kind, s, url, secret, env)
 	if err != nil {
-		return nil, fmt.Errorf("%w (see %s)", err, strings.Trim(s.URL+" and "+s.Secret, " and"))
+		named := slices.DeleteFunc([]string{s.URL, s.Secret}, func(name string) bool { return name == "" })
+		return nil, fmt.Errorf("%w (see %s)", err, strings.Join(named, " and "))
 	}
 	return opened, nil
 }
@@ -290,10 +291,6 @@ func open(ctx context.Context, kind string, s Settings, url, secret string, env 
 // openPostgres opens a Postgres sink. If the sink is in the log's database, it uses the log's connections.
 func openPostgres(ctx context.Context, s Settings, url string, env Environment) (*Opened, error) {
 	config := postgres.Config{Schema: s.Schema}
-	if env.DB != nil {
-		columns := s.columnsOf(env.DB)
-		config.Columns = func(ctx context.Context, _ pgx.Tx, c change.Change) ([]sink.Column, error) { return columns(ctx, c) }
-	}
 	if same(url, env.URL) {
 		config.DB = env.DB
 		// A second connection of the same pool might never be free: all others may wait for one, too.
@@ -307,6 +304,10 @@ func openPostgres(ctx context.Context, s Settings, url string, env Environment) 
 		return nil, err
 	}
 	config.DB = db
+	if env.DB != nil {
+		columns := s.columnsOf(env.DB)
+		config.Columns = func(ctx context.Context, _ pgx.Tx, c change.Change) ([]sink.Column, error) { return columns(ctx, c) }
+	}
 	return &Opened{Sink: postgres.New(config), close: db.Close}, nil
 }
 

@@ -44,9 +44,8 @@ type Config struct {
 	DB *database.DB
 	// Schema is the target schema; the source's schema if empty. It is created if it is missing.
 	Schema string
-	// Columns returns the columns of a change's table at that change. If Columns is nil or returns none, they are derived from the row's
-	// JSON.
-	// The transaction is the one in DB that writes the change.
+	// Columns returns the columns of a change's table at that change, which tx writes. If Columns is nil or returns none, they are derived
+	// from the row's JSON.
 	Columns func(ctx context.Context, tx pgx.Tx, c change.Change) ([]Column, error)
 	// Tombstones is how long the tombstone of a deleted row is kept; DefaultTombstones if 0.
 	Tombstones time.Duration
