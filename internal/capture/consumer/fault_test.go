@@ -104,6 +104,29 @@ func TestRun_ReplayMeanwhile(t *testing.T) {
 	require.Equal(t, []int64{3, 1, 2, 3}, b.sink.taken, "the batch is delivered again, after the letter")
 }
 
+// TestRun_Discarded: the changes that waited behind a discarded letter are delivered, and none that waits behind another one.
+func TestRun_Discarded(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sink.refuse[1] = true
+	b.log(t, sinktest.Insert(1, 1), sinktest.Update(2, 1), sinktest.Update(3, 1))
+	b.run(t)
+	require.Equal(t, []int64{1, -2, -3}, b.letters(t))
+	b.sink.refuse[1] = false
+	discard := func(position int64) {
+		b.tx(t, func(tx pgx.Tx) error {
+			_, err := consumer.Discard(t.Context(), tx, "s", []int64{position}, who)
+			return err
+		})
+		b.run(t)
+	}
+	discard(2)
+	require.Equal(t, []int64{1, -3}, b.letters(t))
+	discard(1)
+	require.Empty(t, b.letters(t))
+	require.Equal(t, []int64{3}, b.sink.taken)
+}
+
 // suspectFirst makes the sink fail on the change at position 1, which has failed so often that it is compared with another one.
 func (b *testBundle) suspectFirst(t *testing.T) {
 	t.Helper()

@@ -23,6 +23,8 @@ func archive() []broken {
 		edit("Archive/Stream/Forged", pkg, "^TestRestore$/^ForgedMessage$", decodeGo, "", "case m.Prefix != d.prefix:", `case !strings.HasPrefix(m.Prefix, "daymill_archive"):`),
 		edit("Archive/Stream/Sequence", pkg, "^TestChain$/^SequenceDropped$", "internal/archive/segment/sequence.go", "", "postgres.Code(err) == pgerrcode.InternalError", `postgres.Code(err) == "" + pgerrcode.UndefinedTable`),
 		edit("Archive/DDL/Identity", pkg, "^TestRestore$/^Workload$", installSQL, "PERFORM daymill_archive.ship(the_table::oid);", "PERFORM daymill_archive.identify();", "NULL;"),
+		edit("Archive/DDL/Unnoticed", pkg, "^TestChain$/^Unnoticed$", decodeGo, "", "case d.triggers && message.ReplicaIdentity == 'd'", "case d.triggers && message.ReplicaIdentity == 0"),
+		edit("Archive/Base/Identify", pkg, "^TestChain$/^Unnoticed$", baseGo, "", "err = ddl.Identify(ctx, config.Source)", "err = ctx.Err()"),
 		edit("Archive/DDL/Temporary", pkg, "^TestRestore$/^Workload$", "internal/archive/ddl/plain.go", "", "return s.permanent(m.Temporary)", "return s.text"),
 		edit("Archive/DDL/Rewritten", pkg, "^TestRestore$/^OddSettings$", installSQL, "", "PERFORM daymill_archive.ship(the_table::oid);", "NULL;"),
 		edit("Archive/DDL/Role", pkg, "^TestRestore$/^RoleMadeLater$", installSQL, "", "INSERT INTO daymill_archive.role (name) VALUES (the.name);", "CONTINUE;"),
