@@ -111,11 +111,12 @@ UPDATE capture.shard SET position = @position, fence = fence + 1, failures = 0, 
 SELECT 1 FROM capture.shard WHERE consumer = @consumer AND shard = @shard AND fence = @fence FOR UPDATE;
 
 -- name: ShardDue :many
--- Shards that may have work: of consumers that are not paused and do not fetch changes themselves, without those that wait for their next attempt.
+-- Shards that may have work: of consumers that are not paused and do not fetch changes themselves. It says which wait for their next attempt.
 SELECT s.consumer, s.shard, c.stream, s.position, (s.moved_at IS NULL OR s.moved_at < now() - @idle::interval)::boolean AS is_idle,
+    coalesce(s.retry_at > now(), false)::boolean AS waits,
     EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = s.consumer AND l.shard = s.shard AND l.replay_at IS NOT NULL)::boolean AS replay
 FROM capture.shard AS s JOIN capture.consumer AS c ON c.name = s.consumer
-WHERE c.paused_at IS NULL AND c.kind NOT IN ('poll', 'function') AND (s.retry_at IS NULL OR s.retry_at <= now())
+WHERE c.paused_at IS NULL AND c.kind NOT IN ('poll', 'function')
 ORDER BY s.consumer, s.shard;
 
 -- name: LetterPending :one

@@ -1010,9 +1010,10 @@ func (q *Queries) ProcessForget(ctx context.Context, name string) error {
 
 const shardDue = `-- name: ShardDue :many
 SELECT s.consumer, s.shard, c.stream, s.position, (s.moved_at IS NULL OR s.moved_at < now() - $1::interval)::boolean AS is_idle,
+    coalesce(s.retry_at > now(), false)::boolean AS waits,
     EXISTS (SELECT FROM capture.letter AS l WHERE l.consumer = s.consumer AND l.shard = s.shard AND l.replay_at IS NOT NULL)::boolean AS replay
 FROM capture.shard AS s JOIN capture.consumer AS c ON c.name = s.consumer
-WHERE c.paused_at IS NULL AND c.kind NOT IN ('poll', 'function') AND (s.retry_at IS NULL OR s.retry_at <= now())
+WHERE c.paused_at IS NULL AND c.kind NOT IN ('poll', 'function')
 ORDER BY s.consumer, s.shard
 `
 
@@ -1022,10 +1023,11 @@ type ShardDueRow struct {
 	Stream   string
 	Position int64
 	IsIdle   bool
+	Waits    bool
 	Replay   bool
 }
 
-// Shards that may have work: of consumers that are not paused and do not fetch changes themselves, without those that wait for their next attempt.
+// Shards that may have work: of consumers that are not paused and do not fetch changes themselves. It says which wait for their next attempt.
 func (q *Queries) ShardDue(ctx context.Context, idle time.Duration) ([]ShardDueRow, error) {
 	rows, err := q.db.Query(ctx, shardDue, idle)
 	if err != nil {
@@ -1041,6 +1043,7 @@ func (q *Queries) ShardDue(ctx context.Context, idle time.Duration) ([]ShardDueR
 			&i.Stream,
 			&i.Position,
 			&i.IsIdle,
+			&i.Waits,
 			&i.Replay,
 		); err != nil {
 			return nil, err

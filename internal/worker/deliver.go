@@ -263,7 +263,8 @@ func (r *reconciler) beat(ctx context.Context) error {
 	})
 }
 
-// due inserts jobs for shards that have changes, and reports whether there are consumers. If idle, it leaves out shards that have moved a
+// due inserts jobs for shards that have changes, and reports whether there are consumers, also if all shards wait for their next attempt:
+// a process without a sign of life would be taken for dead. If idle, it leaves out shards that have moved a
 // moment ago: they still have a job, which a further insert would only write to.
 func (r *reconciler) due(ctx context.Context, capture *Capture, idle bool) (consumers bool, err error) {
 	var params []river.InsertManyParams
@@ -278,6 +279,9 @@ func (r *reconciler) due(ctx context.Context, capture *Capture, idle bool) (cons
 		consumers = len(shards)+len(params) > 0
 		heads := map[string]int64{}
 		for _, s := range shards {
+			if s.Waits {
+				continue
+			}
 			head, known := heads[s.Stream]
 			if !known {
 				if head, err = capture.Log.Head(ctx, on, s.Stream); err != nil {

@@ -45,4 +45,7 @@ func TestDue(t *testing.T) {
 	}
 	require.Equal(t, []string{"1", "2"}, due(true))
 	require.Equal(t, []string{"0", "1", "2"}, due(false))
+	// Shards that wait for their next attempt get none, but the worker goes on giving signs of life.
+	db.Do(t, "DELETE FROM public.river_job; UPDATE capture.shard SET retry_at = now() + interval '1 h'")
+	require.Empty(t, due(false))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -223,6 +224,27 @@ func TestRun_WitnessSchema(t *testing.T) {
 	_, err := consumer.Run(t.Context(), config)
 	require.NoError(t, err)
 	require.NotContains(t, b.sink.taken, int64(2), "delivered before the pause")
+}
+
+// TestRun_WitnessFenced: a turn that has lost its shard delivers no witness in the log's database either.
+func TestRun_WitnessFenced(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	target := &onceSink{Postgres: postgres.New(postgres.Config{DB: b.DB.DB, Schema: "copy"}), after: errUnreachable}
+	config := b.config(t, filter.Config{})
+	config.Sink, config.Once = target, true
+	b.log(t, sinktest.Insert(1, 1), sinktest.Insert(2, 2))
+	b.suspectFirst(t)
+	var reads atomic.Int32
+	config.Log = losing{func() {
+		if reads.Add(1) == 3 { // The suspect was delivered after the first; the second read ahead.
+			b.Do(t, "UPDATE capture.shard SET fence = fence + 1")
+		}
+	}}
+	_, err := consumer.Run(t.Context(), config)
+	require.ErrorIs(t, err, lease.ErrFenced)
+	require.Equal(t, int32(3), reads.Load())
+	require.Equal(t, 1, target.calls)
 }
 
 // TestRun_Changed: a turn that begins after the consumer was changed, or was made again, must not deliver what it was to deliver before.

@@ -63,6 +63,9 @@ func (d *deliverer) suspect(ctx context.Context, c change.Change, upTo int64) er
 	}
 	if d.Once {
 		lookErr = d.DB.Tx(ctx, func(tx pgx.Tx) error {
+			if err := d.hold(ctx, tx); err != nil {
+				return err
+			}
 			_, err := d.Sink.(TxSink).DeliverTx(ctx, tx, []change.Change{witness}) //nolint:forcetypeassert // It delivered in once.
 			return err
 		})
