@@ -81,7 +81,7 @@ func archiveTransactions(ctx context.Context, b *bench) (result Result, err erro
 			{ID: "archive.replay", What: "time of that restore, against the time that the workload took", Value: into.ratio(wall, restoreAll, loadAlone)},
 			{ID: "archive.load", What: "transactions per second of pgbench while archived, against alone", Value: into.ratio(rate, loadArchived, loadAlone)},
 			{ID: "archive.plain", What: "text of a transaction", Unit: "bytes", Value: spread(plain)},
-			{ID: "archive.packed", What: "the same, compressed with gzip", Unit: "bytes", Value: spread(packed)},
+			{ID: "archive.packed", What: "text of a transaction, compressed with gzip", Unit: "bytes", Value: spread(packed)},
 			{ID: "archive.wal", What: "WAL of a transaction", Unit: "bytes", Value: spread(written)},
 		},
 	}, nil

@@ -151,9 +151,9 @@ func land(ctx context.Context, b *bench) (Result, error) {
 		Rows: got.rows(all...),
 		Ratios: []Ratio{
 			{ID: "land.receive", What: "changes per second into the log ÷ `pg_recvlogical`, transactions of 100", Value: got.ratio(throughput, ofDaymill, ofReceive), Target: 0.9, AtLeast: true},
-			{ID: "land.receive_small", What: "the same, transactions of one", Value: got.ratio(throughput, ofDaymill+ofSmall, ofReceive+ofSmall), Target: 0.8, AtLeast: true},
+			{ID: "land.receive_small", What: "changes per second into the log ÷ `pg_recvlogical`, transactions of one", Value: got.ratio(throughput, ofDaymill+ofSmall, ofReceive+ofSmall), Target: 0.8, AtLeast: true},
 			{ID: "land.subscription", What: "changes per second into the log ÷ the subscription, transactions of 100", Value: got.ratio(throughput, ofDaymill, ofSubscribe), Target: 1, AtLeast: true},
-			{ID: "land.subscription_small", What: "the same, transactions of one", Value: got.ratio(throughput, ofDaymill+ofSmall, ofSubscribe+ofSmall), Target: 1, AtLeast: true},
+			{ID: "land.subscription_small", What: "changes per second into the log ÷ the subscription, transactions of one", Value: got.ratio(throughput, ofDaymill+ofSmall, ofSubscribe+ofSmall), Target: 1, AtLeast: true},
 			{ID: "land.wal", What: "WAL of the log per byte of WAL of the changes", Value: spread(amplified)},
 			{ID: "land.disk", What: "the log on disk per change", Value: spread([]float64{disk}), Unit: "bytes"},
 			{ID: "land.memory", What: "memory of the worker that reads", Value: spread(peak), Unit: "MiB", Target: 50},
@@ -268,7 +268,7 @@ sinks: [{name: copy, kind: postgres, url: $BENCH_TARGET_URL, schema: copied, tab
 		Rows: got.rows(ofSubscribe, fromLog, fromEnd),
 		Ratios: []Ratio{
 			{ID: "copy.log", What: "changes per second from the log into Postgres ÷ the subscription", Value: got.ratio(throughput, fromLog, ofSubscribe), Target: 0.9, AtLeast: true},
-			{ID: "copy.wal", What: "the same from the WAL", Value: got.ratio(throughput, fromEnd, ofSubscribe), Target: 0.55, AtLeast: true},
+			{ID: "copy.wal", What: "changes per second from the WAL into Postgres ÷ the subscription", Value: got.ratio(throughput, fromEnd, ofSubscribe), Target: 0.55, AtLeast: true},
 			{ID: "copy.memory", What: "memory of the worker that delivers", Value: spread(peak), Unit: "MiB", Target: 50},
 		},
 	}, err

@@ -135,9 +135,9 @@ func sinks(ctx context.Context, b *bench) (Result, error) {
 		Rows:  got.rows(all...),
 		Ratios: []Ratio{
 			{ID: "sinks.redis", What: "changes per second to Redis, one shard", Value: got.of("redis-1", throughput), Unit: "/s", Target: 20_000, AtLeast: true},
-			{ID: "sinks.redis_shards", What: "four shards ÷ one", Value: got.ratio(throughput, "redis-4", "redis-1"), Target: 1.5, AtLeast: true},
+			{ID: "sinks.redis_shards", What: "Redis, four shards ÷ one", Value: got.ratio(throughput, "redis-4", "redis-1"), Target: 1.5, AtLeast: true},
 			{ID: "sinks.webhook", What: "changes per second to a webhook, one shard", Value: got.of("hook-1", throughput), Unit: "/s", Target: 10_000, AtLeast: true},
-			{ID: "sinks.webhook_shards", What: "four shards ÷ one", Value: got.ratio(throughput, "hook-4", "hook-1"), Target: 1.5, AtLeast: true},
+			{ID: "sinks.webhook_shards", What: "webhook, four shards ÷ one", Value: got.ratio(throughput, "hook-4", "hook-1"), Target: 1.5, AtLeast: true},
 		},
 	}, nil
 }

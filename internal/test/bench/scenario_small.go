@@ -49,7 +49,7 @@ func small(ctx context.Context, b *bench) (Result, error) {
 		Rows: got.rows(ofDaymill, paced, ofLoop, ofDaymill+again, paced+again, ofLoop+again),
 		Ratios: []Ratio{
 			{ID: "small.first", What: "time, against the loop's", Value: got.ratio(wall, ofDaymill, ofLoop), Target: 1.2},
-			{ID: "small.again", What: "the same, with nothing changed", Value: got.ratio(wall, ofDaymill+again, ofLoop+again), Target: 0.6},
+			{ID: "small.again", What: "time with nothing changed, against the loop's", Value: got.ratio(wall, ofDaymill+again, ofLoop+again), Target: 0.6},
 			{ID: "small.paced", What: "time at the default pace, against the loop's", Value: got.ratio(wall, paced, ofLoop)},
 		},
 	}, nil

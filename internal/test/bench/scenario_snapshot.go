@@ -94,7 +94,7 @@ func snapshots(ctx context.Context, b *bench) (Result, error) {
 		Rows:  got.rows(ofCopy, ofDaymill),
 		Ratios: []Ratio{
 			{ID: "snapshot.copy", What: "rows per second of a snapshot ÷ COPY to a file and back", Value: got.ratio(throughput, ofDaymill, ofCopy), Target: 0.3, AtLeast: true},
-			{ID: "snapshot.longest", What: "the longest statement meanwhile", Value: spread([]float64{longest}), Unit: "ms", Target: 250},
+			{ID: "snapshot.longest", What: "longest statement of a snapshot", Value: spread([]float64{longest}), Unit: "ms", Target: 250},
 		},
 	}, nil
 }

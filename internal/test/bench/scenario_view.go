@@ -296,7 +296,7 @@ func viewLatency(ctx context.Context, b *bench) (Result, error) {
 		Rows:  samples{ofDaymill: {one}}.rows(ofDaymill),
 		Ratios: []Ratio{
 			{ID: "viewlatency.p50", What: "order committed → in the view, p50", Value: spread([]float64{one[p50]}), Unit: "ms", Target: 100},
-			{ID: "viewlatency.p99", What: "the same, p99", Value: spread([]float64{one[p99]}), Unit: "ms", Target: 500},
+			{ID: "viewlatency.p99", What: "order committed → in the view, p99", Value: spread([]float64{one[p99]}), Unit: "ms", Target: 500},
 		},
 	}, db.right(ctx)
 }

@@ -55,7 +55,7 @@ func workers(ctx context.Context, b *bench) (Result, error) {
 		Rows:  got.rows(alone, two, aloneUnpaced, twoUnpaced),
 		Ratios: []Ratio{
 			{ID: "workers.speedup", What: "one worker's time, against two workers', at the default pace", Value: got.ratio(wall, alone, two), Target: 1.7, AtLeast: true},
-			{ID: "workers.unpaced", What: "the same without pauses", Value: got.ratio(wall, aloneUnpaced, twoUnpaced), AtLeast: true},
+			{ID: "workers.unpaced", What: "one worker's time, against two workers', without pauses", Value: got.ratio(wall, aloneUnpaced, twoUnpaced), AtLeast: true},
 		},
 	}, err
 }

@@ -97,8 +97,8 @@ func writers(ctx context.Context, b *bench) (Result, error) {
 		Rows:  got.rows(alone, followed, logged, aloneToo, triggers),
 		Ratios: []Ratio{
 			{ID: "writers.receive", What: "share of transactions per second lost to `pg_recvlogical`", Value: lost(followed, alone)},
-			{ID: "writers.wal", What: "the same to capture from the WAL", Value: lost(logged, alone), Target: 0.3},
-			{ID: "writers.trigger", What: "the same to capture by triggers", Value: lost(triggers, aloneToo), Target: 0.25},
+			{ID: "writers.wal", What: "share of transactions per second lost to capture from the WAL", Value: lost(logged, alone), Target: 0.3},
+			{ID: "writers.trigger", What: "share of transactions per second lost to capture by triggers", Value: lost(triggers, aloneToo), Target: 0.25},
 		},
 	}, nil
 }
