@@ -8,7 +8,7 @@ import (
 	"regexp"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/daymill/daymill/internal/alert"
 	"github.com/daymill/daymill/internal/capture/filter"
@@ -42,16 +42,12 @@ type File struct {
 func Parse(name string, content []byte) (*File, error) {
 	p := &parser{Parser: document.Parser{File: name}}
 	file := &File{Wanted: plan.Wanted{Databases: map[string]string{App: "$DATABASE_URL"}}}
-	var document yaml.Node
-	switch err := yaml.Unmarshal(content, &document); {
-	case len(content) > MaxFile:
-		p.Wrongf(&yaml.Node{Line: 1, Column: 1}, "the file is larger than %d bytes", MaxFile)
-	case err != nil:
-		p.Syntax(err)
-	case len(document.Content) == 0:
-		p.Wrongf(&yaml.Node{Line: 1, Column: 1}, "the file is empty: begin with sinks:, as docs/capture.md shows")
-	default:
-		p.read(document.Content[0], file)
+	if len(content) > MaxFile {
+		p.Wrongf(&yaml.Node{}, "the file is larger than %d bytes", MaxFile)
+	} else if root := p.YAML(content); root != nil {
+		p.read(root, file)
+	} else if p.Err() == nil {
+		p.Wrongf(&yaml.Node{}, "the file is empty: begin with sinks:, as docs/capture.md shows")
 	}
 	if err := p.Err(); err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/daymill/daymill/internal/alert"
 	"github.com/daymill/daymill/internal/alert/channel"
@@ -186,6 +186,25 @@ func TestSchema(t *testing.T) {
 		require.Error(t, valid(t, content), content)
 		_, err := config.Parse("f", []byte(content))
 		require.Error(t, err, content)
+	}
+}
+
+// TestParse_Syntax: what is not YAML is a mistake with its place, as is a second document.
+func TestParse_Syntax(t *testing.T) {
+	t.Parallel()
+	for content, want := range map[string]string{
+		"sinks: []\nalerts: b: c":   "f:2:10: this is not YAML: mapping values are not allowed",
+		"sinks: [a,\n  b\n":         "f:3:1: this is not YAML: while parsing a flow sequence: did not find expected ',' or ']'",
+		"sinks: [}":                 "f:1:9: this is not YAML: ",
+		"sinks: *x":                 "f:1:8: this is not YAML: unknown anchor",
+		"\xff":                      "f:1:1: this is not YAML: invalid leading UTF-8 octet",
+		"sinks: []\n---\nviews: []": "f:3:1: another document begins here: write it into a file of its own",
+		"sinks: []\n---\nviews: [":  "f:4:1: this is not YAML: ",
+		"---\n":                     "f:2:1: the file must be a mapping",
+		"# nothing":                 "f:1:1: the file is empty",
+	} {
+		_, err := config.Parse("f", []byte(content))
+		require.ErrorContains(t, err, want, content)
 	}
 }
 

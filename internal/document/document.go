@@ -3,13 +3,15 @@
 package document
 
 import (
+	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
-	"regexp"
+	"io"
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 )
 
 // Mistake is one mistake in a file.
@@ -59,14 +61,40 @@ func (p *Parser) Wrongf(at *yaml.Node, format string, arguments ...any) {
 	p.mistakes = append(p.mistakes, Mistake{File: p.File, Line: max(1, at.Line), Column: max(1, at.Column), Text: fmt.Sprintf(format, arguments...)})
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+): `)
-
-// Syntax turns the message of the YAML library, which contains the line, into a mistake.
-func (p *Parser) Syntax(err error) {
-	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
-	if match := yamlLine.FindStringSubmatch(text); match != nil {
-		_, _ = fmt.Sscanf(match[1], "%d", &line)
-		text = strings.Replace(text, match[0], "", 1)
+// YAML reads a YAML document. It returns nil if there is none, or if it cannot be read.
+func (p *Parser) YAML(content []byte) *yaml.Node {
+	loader, err := yaml.NewLoader(bytes.NewReader(content))
+	if err != nil {
+		p.syntax(err)
+		return nil
 	}
-	p.Wrongf(&yaml.Node{Line: line, Column: 1}, "this is not YAML: %s", text)
+	var first, second yaml.Node
+	if err := loader.Load(&first); err != nil {
+		if !errors.Is(err, io.EOF) {
+			p.syntax(err)
+		}
+		return nil
+	}
+	switch err := loader.Load(&second); {
+	case err == nil:
+		p.Wrongf(&second, "another document begins here: write it into a file of its own")
+	case !errors.Is(err, io.EOF):
+		p.syntax(err)
+	}
+	if len(first.Content) == 0 {
+		return nil
+	}
+	return first.Content[0]
+}
+
+// syntax turns an error of the YAML library into a mistake.
+func (p *Parser) syntax(err error) {
+	at, text := &yaml.Node{}, err.Error()
+	if load := (*yaml.LoadError)(nil); errors.As(err, &load) {
+		at.Line, at.Column, text = load.Mark.Line, load.Mark.Column, load.Message
+		if load.ContextMsg != "" {
+			text = load.ContextMsg + ": " + text
+		}
+	}
+	p.Wrongf(at, "this is not YAML: %s", text)
 }

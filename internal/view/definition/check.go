@@ -3,7 +3,7 @@ package definition
 import (
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/daymill/daymill/internal/document"
 )

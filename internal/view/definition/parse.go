@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/daymill/daymill/internal/document"
 )
@@ -30,12 +30,7 @@ func Parse(name string, content []byte) ([]Definition, error) {
 	case filepath.Ext(name) == ".json" || bytes.HasPrefix(bytes.TrimSpace(content), []byte("{")):
 		root = p.JSON(content)
 	default:
-		var node yaml.Node
-		if err := yaml.Unmarshal(content, &node); err != nil {
-			p.Syntax(err)
-		} else if len(node.Content) > 0 {
-			root = node.Content[0]
-		} else {
+		if root = p.YAML(content); root == nil && p.Err() == nil {
 			p.Wrongf(&yaml.Node{}, "the file is empty: docs/views.md shows a definition")
 		}
 	}
