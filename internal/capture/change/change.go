@@ -58,17 +58,18 @@ type Change struct {
 // Key names the row that a change is about, uniquely among all tables of a stream. All changes of a row have the same key. A
 // truncate has the key of its table.
 func Key(c Change) string {
-	var key bytes.Buffer
-	if len(c.Key) > 0 && !bytes.Equal(c.Key, []byte("null")) && json.Compact(&key, c.Key) != nil {
-		key.Reset()
+	// Quote the names, because they may contain the separator.
+	name := strconv.AppendQuote(make([]byte, 0, 128), c.Schema)
+	name = strconv.AppendQuote(append(name, '.'), c.Table)
+	key := bytes.NewBuffer(name)
+	if len(c.Key) > 0 && !bytes.Equal(c.Key, []byte("null")) && json.Compact(key, c.Key) != nil {
+		key.Truncate(len(name))
 		key.Write(c.Key)
 	}
-	// Quote the names, because they may contain the separator.
-	name := strconv.Quote(c.Schema) + "." + strconv.Quote(c.Table) + key.String()
 	if c.Op == Sweep { // A sweep must not have the key of a truncate.
-		name += " " + string(Sweep)
+		key.WriteString(" " + string(Sweep))
 	}
-	return name
+	return key.String()
 }
 
 // Hash returns a hash of the key, because the key itself may be too long for an index.

@@ -1,7 +1,6 @@
 package log
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -45,8 +44,7 @@ func Append(ctx context.Context, on *postgres.DB, stream string, do func(tx pgx.
 				return fmt.Errorf("make a partition of the log: %w", err)
 			}
 		}
-		w.encode(changes)
-		if _, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(w.buffer), copySQL); err != nil {
+		if _, err := tx.Conn().PgConn().CopyFrom(ctx, w.encode(changes), copySQL); err != nil {
 			return fmt.Errorf("append %d changes to stream %s: %w", len(changes), stream, err)
 		}
 		if err := queries.StreamAppend(ctx, db.StreamAppendParams{ID: w.id, Position: next}); err != nil {

@@ -1,11 +1,11 @@
 package log
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"strings"
 	"time"
 
@@ -54,8 +54,7 @@ func (w *Writer) land(ctx context.Context, changes []change.Change, mark Mark) e
 	if len(changes) == 0 {
 		_, err = conn.Conn().PgConn().Exec(ctx, advance).ReadAll()
 	} else {
-		w.encode(changes)
-		_, err = conn.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(w.buffer), advance+"; "+copySQL)
+		_, err = conn.Conn().PgConn().CopyFrom(ctx, w.encode(changes), advance+"; "+copySQL)
 	}
 	switch {
 	case postgres.Code(err) == fenced:
@@ -95,43 +94,79 @@ func quote(text string) string {
 //nolint:gochecknoglobals // A constant.
 var epoch = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// encode writes changes in COPY's binary format, and sets their positions and the stream's name.
-func (w *Writer) encode(changes []change.Change) {
-	b := w.buffer[:0]
-	b = append(b, "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
-	for i := range changes {
-		c := &changes[i]
-		c.Stream, c.Position = w.config.Stream, w.position+int64(i)+1
-		b = binary.BigEndian.AppendUint16(b, columnCount)
-		b = appendInt32(b, w.id)
-		b = appendInt64(b, c.Position)
-		b = appendText(b, string(c.Op))
-		b = appendText(b, c.Schema)
-		b = appendText(b, c.Table)
-		if len(c.Key) == 0 && (c.Op == change.Truncate || c.Op == change.Sweep) {
-			b = appendNull(b)
-		} else {
-			b = appendInt32(b, hash(*c))
-		}
-		b = appendJSON(b, c.Key)
-		b = appendJSON(b, c.Old)
-		b = appendJSON(b, c.New)
-		b = appendTexts(b, c.Unchanged)
-		b = appendBool(b, c.KeyChanged)
-		b = appendBool(b, c.Snapshot)
-		b = appendInt64(b, c.XID)
-		b = appendText(b, c.LSN)
-		b = appendInt32(b, int32(c.Ordinal)) //nolint:gosec // Bounded by the size of a transaction.
-		b = appendInt64(b, c.CommittedAt.Sub(epoch).Microseconds())
-		b = appendInt32(b, int32(c.SchemaVersion)) //nolint:gosec // One for each ALTER TABLE.
-		if c.Consumer == "" {
-			b = appendNull(b)
-		} else {
-			b = appendText(b, c.Consumer)
-		}
-		b = appendBool(b, c.LookedUp)
+// encoder reads changes in COPY's binary format. It encodes them while the server already takes the first ones, and sets their positions and the
+// stream's name.
+type encoder struct {
+	writer  *Writer
+	changes []change.Change
+	next    int    // change to encode
+	rest    []byte // of what was encoded, not read yet
+	ended   bool
+}
+
+// encode returns a reader of changes, which uses the writer's buffer.
+func (w *Writer) encode(changes []change.Change) io.Reader {
+	w.buffer = append(w.buffer[:0], "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
+	return &encoder{writer: w, changes: changes, rest: w.buffer}
+}
+
+// Read encodes as many changes as fit, and a part of the next one.
+func (e *encoder) Read(to []byte) (int, error) {
+	if len(e.rest) >= len(to) { // A large change: moving its rest each time would be slow.
+		count := copy(to, e.rest)
+		e.rest = e.rest[count:]
+		return count, nil
 	}
-	w.buffer = binary.BigEndian.AppendUint16(b, 0xffff)
+	b := append(e.writer.buffer[:0], e.rest...)
+	for !e.ended && len(b) < len(to) {
+		if e.next == len(e.changes) {
+			b, e.ended = binary.BigEndian.AppendUint16(b, 0xffff), true
+			break
+		}
+		b = e.row(b)
+	}
+	e.writer.buffer = b
+	if len(b) == 0 {
+		return 0, io.EOF
+	}
+	count := copy(to, b)
+	e.rest = b[count:]
+	return count, nil
+}
+
+// row appends the next change.
+func (e *encoder) row(b []byte) []byte {
+	c, w := &e.changes[e.next], e.writer
+	e.next++
+	c.Stream, c.Position = w.config.Stream, w.position+int64(e.next)
+	b = binary.BigEndian.AppendUint16(b, columnCount)
+	b = appendInt32(b, w.id)
+	b = appendInt64(b, c.Position)
+	b = appendText(b, string(c.Op))
+	b = appendText(b, c.Schema)
+	b = appendText(b, c.Table)
+	if len(c.Key) == 0 && (c.Op == change.Truncate || c.Op == change.Sweep) {
+		b = appendNull(b)
+	} else {
+		b = appendInt32(b, hash(*c))
+	}
+	b = appendJSON(b, c.Key)
+	b = appendJSON(b, c.Old)
+	b = appendJSON(b, c.New)
+	b = appendTexts(b, c.Unchanged)
+	b = appendBool(b, c.KeyChanged)
+	b = appendBool(b, c.Snapshot)
+	b = appendInt64(b, c.XID)
+	b = appendText(b, c.LSN)
+	b = appendInt32(b, int32(c.Ordinal)) //nolint:gosec // Bounded by the size of a transaction.
+	b = appendInt64(b, c.CommittedAt.Sub(epoch).Microseconds())
+	b = appendInt32(b, int32(c.SchemaVersion)) //nolint:gosec // One for each ALTER TABLE.
+	if c.Consumer == "" {
+		b = appendNull(b)
+	} else {
+		b = appendText(b, c.Consumer)
+	}
+	return appendBool(b, c.LookedUp)
 }
 
 // hash decides which shard of a consumer a change belongs to.

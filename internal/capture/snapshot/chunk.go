@@ -27,6 +27,19 @@ const maxBytes = 4 << 20
 
 // chunk reads the next rows and appends them to the log, or finishes the snapshot if there are none.
 func (r *runner) chunk(ctx context.Context, s db.SnapshotNextRow, t table.Table) (read rows, err error) {
+	read, err = r.next(ctx, s, t)
+	if err != nil {
+		return rows{}, err
+	}
+	r.look(ctx, s, t, read)
+	if err := r.landed(ctx, read); err != nil {
+		return rows{}, err
+	}
+	return read, r.append(ctx, s, t, read)
+}
+
+// scan reads a chunk, between its watermarks.
+func (r *runner) scan(ctx context.Context, s db.SnapshotNextRow, t table.Table) (rows, error) {
 	low, err := r.place(ctx)
 	if err != nil {
 		return rows{}, err
@@ -37,13 +50,13 @@ func (r *runner) chunk(ctx context.Context, s db.SnapshotNextRow, t table.Table)
 	if err := r.settle(ctx, low); err != nil {
 		return rows{}, err
 	}
-	if read, err = r.read(ctx, s, t); err != nil {
+	read, err := r.read(ctx, s, t)
+	if err != nil {
 		return rows{}, err
 	}
-	if err := r.landed(ctx, low); err != nil {
-		return rows{}, err
-	}
-	return read, r.append(ctx, s, t, low, read)
+	read.low = low
+	read.mark, err = r.emit(ctx, low)
+	return read, err
 }
 
 // rows is a chunk.
@@ -51,6 +64,8 @@ type rows struct {
 	changes []change.Change
 	last    []string // key of the last row; nil if there was none
 	took    time.Duration
+	low     db.SnapshotStreamRow // the stream before it was read
+	mark    string               // in the stream after it was read
 }
 
 // read reads a chunk in the order of the key.
@@ -84,7 +99,7 @@ func (r *runner) read(ctx context.Context, s db.SnapshotNextRow, t table.Table) 
 				if err != nil {
 					return err
 				}
-				read.changes, err = pgx.CollectRows(found, func(row pgx.CollectableRow) (c change.Change, err error) {
+				read.changes, err = pgx.AppendRows(make([]change.Change, 0, limit), found, func(row pgx.CollectableRow) (c change.Change, err error) {
 					var key, values string
 					if err = row.Scan(&read.last, &key, &values, &c.CommittedAt); err != nil {
 						return c, err
@@ -175,27 +190,28 @@ func (r *runner) settle(ctx context.Context, low db.SnapshotStreamRow) error {
 	}
 }
 
-// landed waits until everything that was committed before the call is in the log.
-func (r *runner) landed(ctx context.Context, low db.SnapshotStreamRow) error {
-	var mark string
-	var err error
-	sql := "SELECT pg_catalog.pg_visible_in_snapshot($1::text::xid8, pg_catalog.split_part(s.seen, ' ', 1)::pg_snapshot) FROM capture.stream AS s WHERE s.name = $2"
-	if low.Mode == wal.Mode {
-		sql = "SELECT s.lsn::pg_lsn >= $1::text::pg_lsn FROM capture.stream AS s WHERE s.name = $2"
-		err = r.session.Read(ctx, pace.Limit, func(ctx context.Context, on postgres.DBTX) error {
-			mark, err = wal.Emit(ctx, on)
-			return err
-		})
-	} else {
-		mark, err = trigger.Emit(ctx, r.Source, trigger.Schema(r.Stream))
+// emit writes a mark into the stream.
+func (r *runner) emit(ctx context.Context, low db.SnapshotStreamRow) (mark string, err error) {
+	if low.Mode != wal.Mode {
+		return trigger.Emit(ctx, r.Source, trigger.Schema(r.Stream))
 	}
-	if err != nil {
+	err = r.session.Read(ctx, pace.Limit, func(ctx context.Context, on postgres.DBTX) error {
+		mark, err = wal.Emit(ctx, on)
 		return err
+	})
+	return mark, err
+}
+
+// landed waits until everything that was committed before a chunk's mark is in the log.
+func (r *runner) landed(ctx context.Context, read rows) error {
+	sql := "SELECT pg_catalog.pg_visible_in_snapshot($1::text::xid8, pg_catalog.split_part(s.seen, ' ', 1)::pg_snapshot) FROM capture.stream AS s WHERE s.name = $2"
+	if read.low.Mode == wal.Mode {
+		sql = "SELECT s.lsn::pg_lsn >= $1::text::pg_lsn FROM capture.stream AS s WHERE s.name = $2"
 	}
 	began, pause := r.Clock.Now(), 2*time.Millisecond
 	for {
 		var is *bool
-		if err := r.DB.QueryRow(ctx, sql, mark, r.Stream).Scan(&is); err != nil {
+		if err := r.DB.QueryRow(ctx, sql, read.mark, r.Stream).Scan(&is); err != nil {
 			return fmt.Errorf("wait for the mark: %w", err)
 		}
 		if is != nil && *is {
@@ -213,14 +229,14 @@ func (r *runner) landed(ctx context.Context, low db.SnapshotStreamRow) error {
 
 // append appends a chunk to the log and moves the cursor; without rows it finishes the snapshot. If the stream started again in the
 // meantime, or the table was truncated, the chunk has to be read again.
-func (r *runner) append(ctx context.Context, s db.SnapshotNextRow, t table.Table, low db.SnapshotStreamRow, read rows) error {
+func (r *runner) append(ctx context.Context, s db.SnapshotNextRow, t table.Table, read rows) error {
 	return log.Append(ctx, r.DB, r.Stream, func(tx pgx.Tx, head int64) ([]change.Change, error) {
 		queries := db.New(tx)
 		now, err := queries.SnapshotStream(ctx, r.Stream)
 		if err != nil {
 			return nil, err
 		}
-		if now.Beginning != low.Beginning {
+		if now.Beginning != read.low.Beginning {
 			return nil, errAgain
 		}
 		if read.last == nil {
@@ -234,7 +250,7 @@ func (r *runner) append(ctx context.Context, s db.SnapshotNextRow, t table.Table
 			return nil, errAgain
 		}
 		changed, err := queries.SnapshotChanged(ctx, db.SnapshotChangedParams{
-			StreamID: now.ID, After: low.Position, Upto: head, SchemaName: t.Schema, TableName: t.Name,
+			StreamID: now.ID, After: read.low.Position, Upto: head, SchemaName: t.Schema, TableName: t.Name,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("look for newer changes: %w", err)
@@ -258,9 +274,13 @@ func (r *runner) append(ctx context.Context, s db.SnapshotNextRow, t table.Table
 			}
 			newer[key] = c.Unchanged
 		}
-		kept := read.changes[:0:0]
+		kept := make([]change.Change, 0, len(read.changes))
 		for _, c := range read.changes {
 			c.SchemaVersion, c.LSN = version, landedAt(now)
+			if len(newer) == 0 { // Spare the key.
+				kept = append(kept, c)
+				continue
+			}
 			untouched, has := newer[change.Key(c)]
 			if has {
 				if len(untouched) == 0 {

@@ -63,6 +63,7 @@ func Run(ctx context.Context, config Config) (more bool, err error) {
 		return false, fmt.Errorf("snapshot %s: %w", config.Stream, err)
 	}
 	defer r.session.Release(ctx)
+	defer r.drop()
 	if err := r.expand(ctx); err != nil {
 		return false, err
 	}
@@ -84,7 +85,8 @@ type runner struct {
 	pacer   pace.Pacer
 	sizes   map[int64]*pace.Size
 	began   time.Time
-	settled int64 // position up to which reads see everything
+	settled int64  // position up to which reads see everything
+	ahead   *ahead // the next chunk; nil if it is not being read
 }
 
 // expand turns requests into one snapshot per table.
@@ -192,11 +194,14 @@ func (r *runner) step(ctx context.Context, s db.SnapshotNextRow) (moved bool, er
 		return false, r.wait(ctx, s, "the table no longer exists")
 	}
 	if s.State == Waiting {
+		r.drop()
 		return true, r.begin(ctx, s, t)
 	}
-	ready, err := r.ready(ctx, s)
-	if err != nil || !ready {
-		return false, err
+	if s.Cursor == nil {
+		r.drop()
+		if ready, err := r.ready(ctx, s); err != nil || !ready {
+			return false, err
+		}
 	}
 	read, err := r.told(ctx, s, t)
 	if err != nil {
@@ -256,9 +261,6 @@ func (r *runner) begin(ctx context.Context, s db.SnapshotNextRow, t table.Table)
 
 // ready reports whether all transactions that were open when the snapshot began have ended.
 func (r *runner) ready(ctx context.Context, s db.SnapshotNextRow) (is bool, err error) {
-	if s.Cursor != nil {
-		return true, nil
-	}
 	err = r.session.Read(ctx, pace.Limit, func(ctx context.Context, on postgres.DBTX) error {
 		return on.QueryRow(ctx, "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) >= $1::text::xid8", s.SinceXid).Scan(&is)
 	})
