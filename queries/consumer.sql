@@ -39,7 +39,8 @@ ORDER BY is_left DESC, c.paused_at, c.name
 LIMIT 100;
 
 -- name: ConsumerPause :execrows
-UPDATE capture.consumer SET paused_at = coalesce(paused_at, now()), paused_because = sqlc.narg('because') WHERE name = @name;
+-- Pauses a consumer. One that is paused already keeps its reason, unless there is another.
+UPDATE capture.consumer SET paused_at = coalesce(paused_at, now()), paused_because = coalesce(sqlc.narg('because'), paused_because) WHERE name = @name;
 
 -- name: ConsumerResume :execrows
 UPDATE capture.consumer SET paused_at = NULL, paused_because = NULL WHERE name = @name;
@@ -98,6 +99,10 @@ UPDATE capture.shard SET fence = fence + 1 WHERE consumer = @consumer;
 UPDATE capture.shard SET position = @position, delivered = delivered + @delivered, moved_at = now(), failures = 0, error = NULL, retry_at = NULL
 WHERE consumer = @consumer AND shard = @shard AND fence = @fence
 RETURNING CASE WHEN @lazy::boolean THEN pg_catalog.set_config('synchronous_commit', 'off', true) END;
+
+-- name: ShardReplayed :exec
+-- Counts changes that were delivered as dead letters.
+UPDATE capture.shard SET delivered = delivered + @delivered WHERE consumer = @consumer AND shard = @shard AND fence = @fence;
 
 -- name: ShardFail :execrows
 UPDATE capture.shard SET failures = @failures, error = @error::text, retry_at = now() + @after::interval

@@ -323,6 +323,7 @@ sinks:
   - {name: other, kind: webhook, url: $EVENTS_URL, tables: [public.customers]}
   - {name: all, kind: webhook, url: $EVENTS_URL, without: [total, totl], rename: {id: order, ID: order2}}
   - {name: some, kind: webhook, url: $EVENTS_URL, columns: [twice, total, tax]}
+  - {name: large, kind: webhook, url: $EVENTS_URL, condition: 'new.total > 10 || old?.twice > 1 || new["sum"] > 1 || lower(string(old.statu)) == "b"'}
 `)
 	for _, dryRun := range [][]string{{"--dry-run"}, nil} {
 		got := notes(append([]string{"apply", "-f", b.file}, dryRun...)...)
@@ -331,7 +332,7 @@ sinks:
 		require.Contains(t, got, "note: no table of app matches empty yet\n")
 		require.Contains(t, got, "note: sink events: no table of app matches public.oders yet\n")
 		require.Contains(t, got, "note: sink other: public.customers is not captured: add it to the captured tables\n")
-		for _, note := range []string{"all: without names totl", "all: rename names ID", "some: columns names tax"} {
+		for _, note := range []string{"all: without names totl", "all: rename names ID", "some: columns names tax", "large: condition names sum", "large: condition names statu"} {
 			require.Contains(t, got, "note: sink "+note+", and none of the sink's tables has this column\n")
 		}
 		for _, silent := range []string{"matches public.orders yet", "secret", "public.none", "events: public.orders", "names id", "names total", "names twice"} {

@@ -43,7 +43,6 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 	defer database.Close()
 	reports := []report.Stream{}
 	var all []snapshot.Snapshot
-	unread := map[string]bool{} // by database
 	err = database.Read(ctx, func(on postgres.DBTX) error {
 		streams, err := stream.List(ctx, on, a.clock().Now())
 		if err != nil {
@@ -55,7 +54,6 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 				return err
 			}
 			all = append(all, reading...)
-			unread[one.Name] = one.Unread()
 			reports = append(reports, report.OfStream(one, reading))
 		}
 		return nil
@@ -73,7 +71,7 @@ func (c *captureStatusCmd) Run(ctx context.Context, a *app) error {
 	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	a.tablef(table, "DATABASE\tMODE\tSTATE\tPOSITION\tBEHIND\tWAL RETAINED\tWHY\n")
 	for _, r := range reports {
-		if unread[r.Database] {
+		if r.Unread {
 			r.State = "nobody reads it: start a worker"
 		}
 		a.tablef(table, "%s\t%s\t%s%s\t%d\t%s bytes\t%s bytes\t%s\n", r.Database, r.Mode, r.State, because(r.Reason), r.Position,
@@ -165,7 +163,9 @@ func (c *captureTailCmd) Run(ctx context.Context, a *app) error {
 		}
 		if !shown {
 			shown = true
-			c.waiting(a, position)
+			if err := c.waiting(ctx, a, database, position); err != nil {
+				return err
+			}
 		}
 		if err := a.clock().Sleep(ctx, tailEvery); err != nil {
 			return nil
@@ -173,13 +173,31 @@ func (c *captureTailCmd) Run(ctx context.Context, a *app) error {
 	}
 }
 
-// waiting says that nothing was printed yet, which is not a failure.
-func (c *captureTailCmd) waiting(a *app, position int64) {
+// waiting says that nothing was printed yet, which is not a failure, and which patterns match no captured table.
+func (c *captureTailCmd) waiting(ctx context.Context, a *app, database *postgres.DB, position int64) error {
 	hint := ""
 	if c.After < 0 && position > 0 {
 		hint = ": --after 0 shows earlier ones"
 	}
 	a.errorf("waiting for changes after position %d%s\n", position, hint)
+	patterns, err := filter.ParseTables(c.Table)
+	if err != nil {
+		return err
+	}
+	var captured []stream.Captured
+	err = database.Read(ctx, func(on postgres.DBTX) error {
+		captured, err = stream.Tables(ctx, on, c.Database)
+		return err
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	for _, p := range patterns {
+		if !p.Excludes() && !slices.ContainsFunc(captured, func(t stream.Captured) bool { return p.Covers(t.Schema, t.Table) }) {
+			a.errorf("note: no captured table of %s matches %s yet\n", c.Database, p)
+		}
+	}
+	return err
 }
 
 func (c *captureTailCmd) print(a *app, one change.Change) error {

@@ -111,6 +111,7 @@ func (a *app) noteColumns(whose string, settings filter.Config, tables []table.T
 		columns []string
 	}{
 		{"columns", settings.Columns}, {"without", settings.Without}, {"rename", slices.Sorted(maps.Keys(settings.Rename))},
+		{"condition", filter.Named(settings.Condition)},
 	} {
 		for _, column := range named.columns {
 			if !slices.ContainsFunc(tables, func(t table.Table) bool {

@@ -112,6 +112,10 @@ func TestCapture(t *testing.T) {
 	other.Table, other.New = "notes", sinktest.Object(map[string]any{"id": 2, "text": "\x1b[31m"})
 	require.NoError(t, writer.Land(t.Context(), []change.Change{sinktest.Insert(0, 1), other, sinktest.Delete(0, 1)}, log.Mark{LSN: "0/1"}))
 	require.Contains(t, b.run(t, "capture", "status", "--json"), `"position": 3`)
+	require.Contains(t, b.run(t, "capture", "status", "--json"), `"unread": false`)
+	b.db.Do(t, "UPDATE capture.stream SET mode = 'trigger', beat_at = now() - interval '1 hour'")
+	require.Contains(t, b.run(t, "capture", "status", "--json"), `"unread": true`)
+	require.Contains(t, b.run(t, "capture", "status"), "nobody reads it: start a worker")
 	require.Contains(t, b.run(t, "capture", "status"), "app")
 	_, err = b.db.Exec(t.Context(), "UPDATE capture.stream SET warn_at = 1000, drop_at = 2000")
 	require.NoError(t, err)
@@ -143,7 +147,7 @@ func TestCapture_TailWaits(t *testing.T) {
 		want string
 	}{
 		{nil, "waiting for changes after position 2: --after 0 shows earlier ones\n"},
-		{[]string{"--after", "0", "--table", "public.other"}, "waiting for changes after position 3\n"},
+		{[]string{"--after", "0", "--table", "public.other"}, "waiting for changes after position 3\nnote: no captured table of app matches public.other yet\n"},
 	} {
 		tail := start(t, append([]string{"--database-url", b.db.URL, "capture", "tail"}, one.args...)...)
 		require.Eventually(t, func() bool { return tail.stderr.String() == one.want }, waitFor, tick)

@@ -304,7 +304,7 @@ func (q *Queries) ConsumerOfKind(ctx context.Context, kind string) ([]string, er
 }
 
 const consumerPause = `-- name: ConsumerPause :execrows
-UPDATE capture.consumer SET paused_at = coalesce(paused_at, now()), paused_because = $1 WHERE name = $2
+UPDATE capture.consumer SET paused_at = coalesce(paused_at, now()), paused_because = coalesce($1, paused_because) WHERE name = $2
 `
 
 type ConsumerPauseParams struct {
@@ -312,6 +312,7 @@ type ConsumerPauseParams struct {
 	Name    string
 }
 
+// Pauses a consumer. One that is paused already keeps its reason, unless there is another.
 func (q *Queries) ConsumerPause(ctx context.Context, arg ConsumerPauseParams) (int64, error) {
 	result, err := q.db.Exec(ctx, consumerPause, arg.Because, arg.Name)
 	if err != nil {
@@ -1241,6 +1242,28 @@ func (q *Queries) ShardMove(ctx context.Context, arg ShardMoveParams) (int64, er
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const shardReplayed = `-- name: ShardReplayed :exec
+UPDATE capture.shard SET delivered = delivered + $1 WHERE consumer = $2 AND shard = $3 AND fence = $4
+`
+
+type ShardReplayedParams struct {
+	Delivered int64
+	Consumer  string
+	Shard     int32
+	Fence     int64
+}
+
+// Counts changes that were delivered as dead letters.
+func (q *Queries) ShardReplayed(ctx context.Context, arg ShardReplayedParams) error {
+	_, err := q.db.Exec(ctx, shardReplayed,
+		arg.Delivered,
+		arg.Consumer,
+		arg.Shard,
+		arg.Fence,
+	)
+	return err
 }
 
 const shardRewind = `-- name: ShardRewind :execrows

@@ -218,6 +218,9 @@ func TestRun_Parked(t *testing.T) {
 	require.Equal(t, consumer.Result{Delivered: 4}, b.run(t))
 	require.Equal(t, []int64{1, 4, 6, 2, 3, 5, 7}, b.sink.taken)
 	require.Empty(t, b.letters(t))
+	list, err := consumer.List(t.Context(), b.DB.DB)
+	require.NoError(t, err)
+	require.Equal(t, int64(7), list[0].Delivered, "with the letters")
 }
 
 // TestRun_ReplayFails: letters on which the sink fails do not hold up other changes.
@@ -359,7 +362,15 @@ func TestRun_Paused(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.log(t, sinktest.Insert(1, 1))
-	b.tx(t, func(tx pgx.Tx) error { return consumer.Pause(t.Context(), tx, "s", "", who) })
+	because := func(reason, want string) {
+		b.tx(t, func(tx pgx.Tx) error { return consumer.Pause(t.Context(), tx, "s", reason, who) })
+		list, err := consumer.List(t.Context(), b.DB.DB)
+		require.NoError(t, err)
+		require.Equal(t, want, list[0].PausedBecause)
+	}
+	because("", "")
+	because("we upgrade it", "we upgrade it")
+	because("", "we upgrade it")
 	_, err := consumer.Run(t.Context(), b.config(t, filter.Config{}))
 	require.ErrorIs(t, err, consumer.ErrPaused)
 	b.tx(t, func(tx pgx.Tx) error { return consumer.Resume(t.Context(), tx, "s", who) })
@@ -369,7 +380,7 @@ func TestRun_Paused(t *testing.T) {
 	require.Equal(t, []int64{1, 1}, b.sink.taken)
 	var entries int
 	require.NoError(t, b.QueryRow(t.Context(), "SELECT count(*) FROM daymill.audit WHERE target = 's'").Scan(&entries))
-	require.Equal(t, 4, entries)
+	require.Equal(t, 6, entries)
 	err = b.Tx(t.Context(), func(tx pgx.Tx) error { return consumer.Pause(t.Context(), tx, "nobody", "", who) })
 	require.ErrorIs(t, err, consumer.ErrNone)
 }

@@ -236,6 +236,14 @@ func (d *deliverer) settle(
 			return fmt.Errorf("write dead letters of %s: %w", d.Consumer.Name, err)
 		}
 	}
+	if taken > 0 {
+		err := queries.ShardReplayed(ctx, db.ShardReplayedParams{
+			Delivered: int64(taken), Consumer: d.Consumer.Name, Shard: d.shard(), Fence: d.lease.Term.ID,
+		})
+		if err != nil {
+			return fmt.Errorf("count what was delivered to %s: %w", d.Consumer.Name, err)
+		}
+	}
 	d.result.Delivered += taken
 	return nil
 }

@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/vm"
 
 	"github.com/daymill/daymill/internal/capture/change"
@@ -128,6 +130,33 @@ func (l *loops) Visit(node *ast.Node) {
 			l.found = "a range"
 		}
 	default:
+	}
+}
+
+// Named returns the columns that a condition names, as new.total or old["total"], sorted; none if the condition cannot be parsed.
+func Named(condition string) []string {
+	tree, err := parser.Parse(condition)
+	if err != nil {
+		return nil
+	}
+	named := columns{}
+	ast.Walk(&tree.Node, named)
+	return slices.Sorted(maps.Keys(named))
+}
+
+// columns are the columns that a condition names.
+type columns map[string]bool
+
+// Visit adds a node's column.
+func (c columns) Visit(node *ast.Node) {
+	member, is := (*node).(*ast.MemberNode)
+	if !is {
+		return
+	}
+	row, of := member.Node.(*ast.IdentifierNode)
+	name, literal := member.Property.(*ast.StringNode)
+	if of && literal && (row.Value == "new" || row.Value == "old") {
+		c[name.Value] = true
 	}
 }
 

@@ -19,6 +19,7 @@ type Stream struct {
 	Why         string     `json:"why,omitempty"`
 	State       string     `json:"state"`
 	Reason      string     `json:"reason,omitempty"`
+	Unread      bool       `json:"unread"` // no worker reads it
 	Position    int64      `json:"position"`
 	LSN         string     `json:"lsn,omitempty"`
 	LandedAt    *time.Time `json:"landed_at"`
@@ -36,7 +37,7 @@ type Stream struct {
 // OfStream reports a stream with its unfinished snapshots.
 func OfStream(s stream.Status, open []snapshot.Snapshot) Stream {
 	report := Stream{
-		Database: s.Name, Mode: s.Mode, Why: s.Why, State: s.State, Reason: s.Reason, Position: s.Position, LSN: s.LSN,
+		Database: s.Name, Mode: s.Mode, Why: s.Why, State: s.State, Reason: s.Reason, Unread: s.Unread(), Position: s.Position, LSN: s.LSN,
 		LandedAt: s.LandedAt, CommittedAt: s.CommittedAt, Retained: s.Retained, Behind: s.Behind,
 		WarnAt: s.WarnAt, DropAt: s.DropAt, Gaps: []Gap{}, Snapshots: []Snapshot{},
 	}

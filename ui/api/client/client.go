@@ -1684,6 +1684,9 @@ type Stream struct {
 	State         StreamState     `json:"state"`
 	Tables        []CapturedTable `json:"tables"`
 
+	// Unread Whether no worker reads it, although it was told to capture tables.
+	Unread bool `json:"unread"`
+
 	// WarnAtBytes The bytes of WAL held back at which the worker warns; 0 in trigger mode, and until it has looked.
 	WarnAtBytes int `json:"warn_at_bytes"`
 
