@@ -198,7 +198,7 @@ func TestParse_Syntax(t *testing.T) {
 		"sinks: [}":                 "f:1:9: this is not YAML: ",
 		"sinks: *x":                 "f:1:8: this is not YAML: unknown anchor",
 		"\xff":                      "f:1:1: this is not YAML: invalid leading UTF-8 octet",
-		"sinks: []\n---\nviews: []": "f:3:1: another document begins here: write it into a file of its own",
+		"sinks: []\n---\nviews: []": "f:2:1: another document begins here: write it into a file of its own",
 		"sinks: []\n---\nviews: [":  "f:4:1: this is not YAML: ",
 		"---\n":                     "f:2:1: the file must be a mapping",
 		"# nothing":                 "f:1:1: the file is empty",
