@@ -13,7 +13,7 @@ func calls() []broken {
 		edit("Call/Unknown", uiPkg, tests, once, "", "s.logUnstored(after, this.Fail(after, s.DB))", "s.logUnstored(after, this.Forget(after, s.DB))"),
 		edit("Call/Location", uiPkg, tests, once, "", `header.Set("Location", answer.Location)`, ""),
 		edit("Call/Long", uiPkg, tests, call, "", "len(c.Key) > mostKey || ", ""),
-		edit("Call/Text", uiPkg, tests, call, "", "!utf8.ValidString(c.Key) || ", ""),
+		edit("Call/Text", uiPkg, tests, call, "", "!utf8.ValidString(c.Key)", "!utf8.ValidString(\"\")"),
 		edit("Call/Other", uiPkg, tests, call, "", "case !known.Same:", "case known.Status < -1:"),
 		edit("Call/Interrupted", uiPkg, tests, call, "", "case known.Interrupted:", "case known.Status < -1:"),
 		edit("Call/Waits", uiPkg, tests, call, "", "case known.Status == 0:\n		return false, nil, nil", "case known.Status == 0:\n		return true, nil, nil"),
