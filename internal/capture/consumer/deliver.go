@@ -278,6 +278,7 @@ func (d *deliverer) plan(ctx context.Context, on postgres.DBTX, changes []change
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	sent, raw = make([]change.Change, 0, len(changes)), make([]change.Change, 0, len(changes))
 	for _, c := range changes {
 		shaped, passes, err := d.shape(c)
 		switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -83,6 +84,7 @@ func (Log) Read(ctx context.Context, on postgres.DBTX, query Query) (changes []c
 			return nil, query.After, fmt.Errorf("read the log: %w", err)
 		}
 		before := len(changes)
+		changes = slices.Grow(changes, step)
 		for !full && rows.Next() {
 			c, err := scan(rows)
 			if err != nil {

@@ -17,16 +17,19 @@ type Collapsed struct {
 // Collapse returns the last change of each key, in the order in which the keys first occur. If that change left values unchanged, and an
 // earlier change of the batch has them, they are taken from there.
 func Collapse(changes []change.Change) ([]Collapsed, error) {
-	last := make(map[string]*Collapsed, len(changes))
-	order := make([]string, 0, len(changes))
+	at := make(map[string]int, len(changes)) // in collapsed, by key
+	collapsed := make([]Collapsed, 0, len(changes))
+	indexes := make([]int, len(changes))
 	for i, c := range changes {
+		indexes[i] = i
 		key := Key(c)
-		before := last[key]
-		if before == nil {
-			last[key] = &Collapsed{Change: c, Indexes: []int{i}}
-			order = append(order, key)
+		first, has := at[key]
+		if !has {
+			at[key] = len(collapsed)
+			collapsed = append(collapsed, Collapsed{Change: c, Indexes: indexes[i : i+1 : i+1]})
 			continue
 		}
+		before := &collapsed[first]
 		if c.Op == change.Sweep && before.Op == change.Sweep {
 			// One that reaches further may come first: a snapshot that was paused ends after a later one.
 			if earlier, err := SweptUpTo(before.Change); err == nil {
@@ -42,10 +45,6 @@ func Collapse(changes []change.Change) ([]Collapsed, error) {
 			}
 		}
 		before.Change, before.Indexes = c, append(before.Indexes, i)
-	}
-	collapsed := make([]Collapsed, len(order))
-	for i, key := range order {
-		collapsed[i] = *last[key]
 	}
 	return collapsed, nil
 }

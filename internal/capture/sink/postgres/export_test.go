@@ -1,5 +1,7 @@
 package postgres
 
+import "github.com/tidwall/gjson"
+
 // Populate makes the sink read all rows with jsonb_populate_record.
 func Populate(p *Postgres) *Postgres {
 	p.populate = true
@@ -8,6 +10,6 @@ func Populate(p *Postgres) *Postgres {
 
 // Fast reports whether a value of a type can be written without jsonb_populate_record.
 func Fast(value, kind string) bool {
-	_, ok := input([]byte(value), kind)
+	_, ok := input(gjson.Parse(value), kind)
 	return ok
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/tidwall/gjson"
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/sink"
@@ -166,11 +168,15 @@ func refusal(err error) (reason, answer string, is bool) {
 	return "", "", false
 }
 
+// group is the rows that one statement writes.
+type group struct {
+	table *table
+	rows  []row
+}
+
 // write writes changes, grouped into a statement for each table, kind, and set of columns.
 func (p *Postgres) write(ctx context.Context, tx pgx.Tx, changes []sink.Collapsed) error {
-	groups := map[string][]row{}
-	tables := map[string]*table{}
-	var order []string
+	var groups []group
 	for _, c := range changes {
 		values, err := parse(c.Change)
 		if err != nil {
@@ -184,28 +190,26 @@ func (p *Postgres) write(ctx context.Context, tx pgx.Tx, changes []sink.Collapse
 		if err != nil {
 			return err
 		}
-		name := string(c.Op) + "\x00" + t.name + "\x00" + strings.Join(r.columns, "\x00")
-		name += "\x00\x00" + strings.Join(r.slow, "\x00")
-		if c.Op == change.Insert {
-			name = string(change.Update) + name[len(change.Insert):] // The same statement.
+		at := len(groups) - 1
+		for at >= 0 && (groups[at].table.name != t.name || !groups[at].rows[0].fits(r)) {
+			at--
 		}
-		if _, has := groups[name]; !has {
-			order = append(order, name)
+		if at < 0 {
+			at, groups = len(groups), append(groups, group{})
 		}
-		groups[name], tables[name] = append(groups[name], r), t
+		groups[at].table, groups[at].rows = t, append(groups[at].rows, r)
 	}
-	for _, name := range order {
-		rows, t := groups[name], tables[name]
+	for _, g := range groups {
 		var err error
-		switch rows[0].op {
+		switch g.rows[0].op {
 		case change.Delete:
-			err = t.delete(ctx, tx, rows, p.config.Tombstones)
+			err = g.table.delete(ctx, tx, g.rows, p.config.Tombstones)
 		case change.Truncate:
-			err = t.truncate(ctx, tx, rows)
+			err = g.table.truncate(ctx, tx, g.rows)
 		case change.Sweep:
-			err = t.sweep(ctx, tx, rows)
+			err = g.table.sweep(ctx, tx, g.rows)
 		default:
-			err = t.upsert(ctx, tx, rows)
+			err = g.table.upsert(ctx, tx, g.rows)
 		}
 		if err != nil {
 			return err
@@ -224,67 +228,84 @@ func failure(err error) error {
 
 // row is a change as it is written.
 type row struct {
-	op       change.Op
+	op       change.Op // Update for an insert, which the same statement writes
 	position int64
 	key      string
 	columns  []string // that the change has, sorted
-	// texts are the values of columns; nil for those in slow. Only jsonb_populate_record can read the slow ones, from the object rest.
-	texts []*string
+	// texts are the values of columns; NULL for those in slow. Only jsonb_populate_record can read the slow ones, from the object rest.
+	texts []pgtype.Text
 	slow  []string
 	rest  string
 }
 
-// parse returns the values of a change's row; none if it has none.
-func parse(c change.Change) (values map[string]json.RawMessage, err error) {
-	if c.Op == change.Delete || c.Op == change.Truncate || c.Op == change.Sweep {
-		return nil, nil //nolint:nilnil // There is no row.
-	}
-	if err := json.Unmarshal(c.New, &values); err != nil || values == nil {
-		return nil, fmt.Errorf("%w: it is not a JSON object", errRow)
-	}
-	return values, nil
+// fits reports whether one statement writes both rows.
+func (r row) fits(other row) bool {
+	return r.op == other.op && slices.Equal(r.columns, other.columns) && slices.Equal(r.slow, other.slow)
 }
 
-func (t *table) row(c change.Change, values map[string]json.RawMessage, populate bool) (row, error) {
+// field is a value of a row.
+type field struct {
+	name  string
+	value gjson.Result
+}
+
+// parse returns the values of a change's row, sorted by name; none if it has none.
+func parse(c change.Change) ([]field, error) {
+	if c.Op == change.Delete || c.Op == change.Truncate || c.Op == change.Sweep {
+		return nil, nil
+	}
+	object := gjson.ParseBytes(c.New)
+	if !object.IsObject() || !gjson.Valid(object.Raw) {
+		return nil, fmt.Errorf("%w: it is not a JSON object", errRow)
+	}
+	var fields []field
+	object.ForEach(func(name, value gjson.Result) bool {
+		fields = append(fields, field{name.String(), value})
+		return true
+	})
+	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
+	return fields, nil
+}
+
+func (t *table) row(c change.Change, fields []field, populate bool) (row, error) {
 	r := row{op: c.Op, position: c.Position, key: string(c.Key)}
-	if c.Op == change.Truncate {
+	switch c.Op {
+	case change.Truncate:
 		r.key = "null"
 		return r, nil
-	}
-	if c.Op == change.Sweep {
+	case change.Sweep:
 		before, err := sink.SweptUpTo(c)
 		if err != nil {
 			return r, fmt.Errorf("%w: %w", errRow, err)
 		}
 		r.position = before
 		return r, nil
-	}
-	if c.Op == change.Delete {
+	case change.Delete:
 		return r, nil
+	default:
+		r.op = change.Update
 	}
-	for name := range values {
-		if _, has := t.columns[name]; !has {
-			return r, fmt.Errorf("%w: the target has no column %q", errRow, name)
+	r.columns, r.texts = make([]string, len(fields)), make([]pgtype.Text, len(fields))
+	slow := map[string]json.RawMessage{}
+	for i, f := range fields {
+		if !t.columns[f.name] {
+			return r, fmt.Errorf("%w: the target has no column %q", errRow, f.name)
 		}
-		r.columns = append(r.columns, name)
-	}
-	slices.Sort(r.columns)
-	r.texts = make([]*string, len(r.columns))
-	for i, name := range r.columns {
-		text, fast := input(values[name], t.types[name])
+		r.columns[i] = f.name
+		text, fast := input(f.value, t.types[f.name])
 		if fast && !populate {
 			r.texts[i] = text
-			delete(values, name)
 		} else {
-			r.slow = append(r.slow, name)
+			r.slow = append(r.slow, f.name)
+			slow[f.name] = json.RawMessage(f.value.Raw)
 		}
 	}
 	switch {
-	case len(r.slow) == 0:
-	case len(values) == len(r.columns):
+	case len(slow) == 0:
+	case len(slow) == len(fields):
 		r.rest = string(c.New)
 	default:
-		rest, err := json.Marshal(values)
+		rest, err := json.Marshal(slow)
 		if err != nil {
 			return r, fmt.Errorf("%w: %w", errRow, err)
 		}

@@ -54,7 +54,7 @@ func quoteAll(names []string) []string {
 }
 
 // table returns the target table of a change, and creates or extends it if needed.
-func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change, values map[string]json.RawMessage) (*table, error) {
+func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change, values []field) (*table, error) {
 	source := quote(c.Schema, c.Table)
 	t := p.tables[source]
 	// A table that a truncate or a sweep has looked up has no key.
@@ -100,13 +100,8 @@ func (p *Postgres) table(ctx context.Context, tx pgx.Tx, c change.Change, values
 }
 
 // has reports whether the table has all columns of a row.
-func (t *table) has(values map[string]json.RawMessage) bool {
-	for name := range values {
-		if !t.columns[name] {
-			return false
-		}
-	}
-	return true
+func (t *table) has(values []field) bool {
+	return !slices.ContainsFunc(values, func(f field) bool { return !t.columns[f.name] })
 }
 
 // read reads the columns of the table and their types. It returns ErrTable if Daymill did not create the table.

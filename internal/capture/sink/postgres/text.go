@@ -1,41 +1,35 @@
 package postgres
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/tidwall/gjson"
 )
 
-// input returns a JSON value as text for a type's input function; nil means NULL. It returns false if only jsonb_populate_record can
-// read the value: composite types, domains of arrays, arrays of composites, and arrays of boxes (which semicolons separate).
-func input(value json.RawMessage, kind string) (text *string, ok bool) {
-	value = bytes.TrimSpace(value)
-	if len(value) == 0 {
-		return nil, false
-	}
+// input returns a JSON value as text for a type's input function. It returns false if only jsonb_populate_record can read the value: composite
+// types, domains of arrays, arrays of composites, and arrays of boxes (which semicolons separate).
+func input(value gjson.Result, kind string) (text pgtype.Text, ok bool) {
 	switch {
-	case value[0] == 'n':
-		return nil, true
+	case value.Type == gjson.Null:
+		return pgtype.Text{}, true
 	case kind == "json" || kind == "jsonb":
-		return new(string(value)), true
-	case value[0] == '"':
-		var decoded string
-		if json.Unmarshal(value, &decoded) != nil {
-			return nil, false
-		}
-		return &decoded, true
-	case value[0] != '{' && value[0] != '[':
-		return new(string(value)), true
+		return pgtype.Text{String: value.Raw, Valid: true}, true
+	case value.Type == gjson.String:
+		return pgtype.Text{String: value.Str, Valid: true}, true
+	case value.Type != gjson.JSON:
+		return pgtype.Text{String: value.Raw, Valid: true}, true
 	case kind == "text" || kind == "character varying" || kind == "bpchar":
-		return nil, false // Postgres formats JSON in its own way.
-	case value[0] == '[' && strings.HasSuffix(kind, "[]") && kind != "box[]":
+		return pgtype.Text{}, false // Postgres formats JSON in its own way.
+	case value.IsArray() && strings.HasSuffix(kind, "[]") && kind != "box[]":
 		var out strings.Builder
-		if !array(&out, value, kind == "json[]" || kind == "jsonb[]") {
-			return nil, false
+		if !array(&out, json.RawMessage(value.Raw), kind == "json[]" || kind == "jsonb[]") {
+			return pgtype.Text{}, false
 		}
-		return new(out.String()), true
+		return pgtype.Text{String: out.String(), Valid: true}, true
 	default:
-		return nil, false
+		return pgtype.Text{}, false
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // upsert writes rows that have the same columns, unless the stored row is newer. It sends the values as one array per column, and casts
@@ -34,7 +35,7 @@ func (t *table) upsert(ctx context.Context, tx pgx.Tx, rows []row) error {
 			selected[i] = "r." + quoted
 			continue
 		}
-		values := make([]*string, len(rows))
+		values := make([]pgtype.Text, len(rows))
 		for j, r := range rows {
 			values[j] = r.texts[i]
 		}
