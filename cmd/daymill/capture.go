@@ -189,15 +189,18 @@ func (c *captureTailCmd) waiting(ctx context.Context, a *app, database *postgres
 		captured, err = stream.Tables(ctx, on, c.Database)
 		return err
 	})
-	if ctx.Err() != nil {
-		return nil
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // The person has seen enough.
+		}
+		return err
 	}
 	for _, p := range patterns {
 		if !p.Excludes() && !slices.ContainsFunc(captured, func(t stream.Captured) bool { return p.Covers(t.Schema, t.Table) }) {
 			a.errorf("note: no captured table of %s matches %s yet\n", c.Database, p)
 		}
 	}
-	return err
+	return nil
 }
 
 func (c *captureTailCmd) print(a *app, one change.Change) error {

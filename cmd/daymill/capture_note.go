@@ -110,7 +110,9 @@ func (a *app) noteColumns(whose string, settings filter.Config, tables []table.T
 		setting string
 		columns []string
 	}{
-		{"columns", settings.Columns}, {"without", settings.Without}, {"rename", slices.Sorted(maps.Keys(settings.Rename))},
+		{"columns", settings.Columns},
+		{"without", settings.Without},
+		{"rename", slices.Sorted(maps.Keys(settings.Rename))},
 		{"condition", filter.Named(settings.Condition)},
 	} {
 		for _, column := range named.columns {

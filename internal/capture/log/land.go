@@ -117,7 +117,8 @@ func (e *encoder) Read(to []byte) (int, error) {
 		e.rest = e.rest[count:]
 		return count, nil
 	}
-	b := append(e.writer.buffer[:0], e.rest...)
+	b := e.writer.buffer
+	b = b[:copy(b[:cap(b)], e.rest)]
 	for !e.ended && len(b) < len(to) {
 		if e.next == len(e.changes) {
 			b, e.ended = binary.BigEndian.AppendUint16(b, 0xffff), true
