@@ -54,7 +54,10 @@ func (w *Writer) land(ctx context.Context, changes []change.Change, mark Mark) e
 	if len(changes) == 0 {
 		_, err = conn.Conn().PgConn().Exec(ctx, advance).ReadAll()
 	} else {
-		_, err = conn.Conn().PgConn().CopyFrom(ctx, w.encode(changes), advance+"; "+copySQL)
+		rows := w.encode(changes)
+		if _, err = conn.Conn().PgConn().CopyFrom(ctx, rows, advance+"; "+copySQL); err == nil {
+			w.buffer = rows.buffer
+		}
 	}
 	switch {
 	case postgres.Code(err) == fenced:
@@ -99,15 +102,19 @@ var epoch = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
 type encoder struct {
 	writer  *Writer
 	changes []change.Change
-	next    int    // change to encode
+	next    int // change to encode
+	buffer  []byte
 	rest    []byte // of what was encoded, not read yet
 	ended   bool
 }
 
-// encode returns a reader of changes, which uses the writer's buffer.
-func (w *Writer) encode(changes []change.Change) io.Reader {
-	w.buffer = append(w.buffer[:0], "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
-	return &encoder{writer: w, changes: changes, rest: w.buffer}
+// encode returns a reader of changes. It takes the writer's buffer: if the connection breaks, COPY may go on reading for a moment after it has
+// returned, so only a COPY that has succeeded gives the buffer back.
+func (w *Writer) encode(changes []change.Change) *encoder {
+	buffer := w.buffer[:0]
+	buffer = append(buffer, "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
+	w.buffer = nil
+	return &encoder{writer: w, changes: changes, buffer: buffer, rest: buffer}
 }
 
 // Read encodes as many changes as fit, and a part of the next one.
@@ -117,8 +124,7 @@ func (e *encoder) Read(to []byte) (int, error) {
 		e.rest = e.rest[count:]
 		return count, nil
 	}
-	b := e.writer.buffer
-	b = b[:copy(b[:cap(b)], e.rest)]
+	b := e.buffer[:copy(e.buffer[:cap(e.buffer)], e.rest)]
 	for !e.ended && len(b) < len(to) {
 		if e.next == len(e.changes) {
 			b, e.ended = binary.BigEndian.AppendUint16(b, 0xffff), true
@@ -126,7 +132,7 @@ func (e *encoder) Read(to []byte) (int, error) {
 		}
 		b = e.row(b)
 	}
-	e.writer.buffer = b
+	e.buffer = b
 	if len(b) == 0 {
 		return 0, io.EOF
 	}
