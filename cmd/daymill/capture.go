@@ -180,6 +180,9 @@ func (c *captureTailCmd) waiting(ctx context.Context, a *app, database *postgres
 		hint = ": --after 0 shows earlier ones"
 	}
 	a.errorf("waiting for changes after position %d%s\n", position, hint)
+	if len(c.Table) == 0 {
+		return nil
+	}
 	patterns, err := filter.ParseTables(c.Table)
 	if err != nil {
 		return err

@@ -2,12 +2,16 @@ package snapshot_test
 
 import (
 	"context"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/signal"
+	"github.com/daymill/daymill/internal/capture/snapshot"
 	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/telemetry"
 )
 
@@ -38,10 +42,7 @@ func TestAhead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t, stream.ModeTrigger)
-			b.configure(t, "app.item")
-			b.own(t)
-			b.consumer(t, "copy")
-			b.request(t, "copy")
+			b.begin(t, "app.item")
 			ended := 0
 			require.NoError(t, b.listen(t.Context(), func(_ context.Context, s telemetry.Signal) {
 				if _, is := s.(signal.Chunk); is {
@@ -58,6 +59,38 @@ func TestAhead(t *testing.T) {
 			if name == "Columns" {
 				require.Equal(t, 100, without, "only the first chunk")
 			}
+		})
+	}
+}
+
+// TestAhead_Pace: only a run without pauses reads ahead. A chunk that it cannot use, because the table has other columns by then, shows that.
+func TestAhead_Pace(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]struct {
+		pace pace.Speed
+		more int // reads than chunks
+	}{
+		"None": {nil, 1}, "Zero": {pace.Fixed(0), 1}, "Pauses": {pace.Fixed(0.01), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, stream.ModeTrigger)
+			b.begin(t, "app.item")
+			chunks := 0
+			_, err := snapshot.Run(t.Context(), snapshot.Config{
+				DB: b.DB.DB, Source: b.DB.DB, Stream: "app", Rows: 500, Pace: want.pace,
+				Listeners: telemetry.Listeners{listener(func(_ context.Context, s telemetry.Signal) {
+					if _, is := s.(signal.Chunk); is {
+						if chunks++; chunks == 1 {
+							b.Do(t, "ALTER TABLE app.item ADD added integer")
+						}
+					}
+				})},
+			})
+			require.NoError(t, err)
+			log, err := os.ReadFile(b.Server.LogFile())
+			require.NoError(t, err)
+			require.Equal(t, chunks+want.more, strings.Count(string(log), `FROM "app"."item" AS n`))
 		})
 	}
 }

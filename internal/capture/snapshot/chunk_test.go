@@ -34,10 +34,7 @@ func TestChunk_Order(t *testing.T) {
 	inModes(t, func(t *testing.T, mode string) {
 		b := setup(t, mode)
 		b.Do(t, "CREATE SEQUENCE public.marks; DELETE FROM app.item WHERE id > 3")
-		b.configure(t, "app.item")
-		b.own(t)
-		b.consumer(t, "copy")
-		b.request(t, "copy")
+		b.begin(t, "app.item")
 		b.stop() // Nothing lands.
 		b.Do(t, "UPDATE app.item SET n = 100 WHERE id = 1")
 		b.Do(t, "UPDATE app.item SET n = 200 WHERE id = 1")
@@ -65,10 +62,7 @@ func TestChunk_Order(t *testing.T) {
 func TestChunk_Twice(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeWAL)
-	b.configure(t, "app.item")
-	b.own(t)
-	b.consumer(t, "copy")
-	b.request(t, "copy")
+	b.begin(t, "app.item")
 	// late begins a chunk, and continues with it after something else has happened.
 	late := func(meanwhile func()) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -38,7 +38,7 @@ type testBundle struct {
 // setup creates a table with rows that is not captured yet.
 func setup(t *testing.T, mode string) *testBundle {
 	t.Helper()
-	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "synchronous_commit": "on"})
+	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "synchronous_commit": "on", "log_statement": "all"})
 	b := &testBundle{DB: pgtest.On(t, server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}), mode: mode}
 	b.Do(t, `CREATE SCHEMA app;
 		CREATE TABLE app.item (id integer, part text, n numeric, body text, twice numeric GENERATED ALWAYS AS (n * 2) STORED, PRIMARY KEY (part, id));
@@ -98,6 +98,15 @@ func (b *testBundle) consumer(t *testing.T, name string) {
 func (b *testBundle) request(t *testing.T, name string) {
 	t.Helper()
 	require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error { return snapshot.Request(t.Context(), tx, "app", name, nil) }))
+}
+
+// begin captures tables, and requests their snapshot for the consumer copy.
+func (b *testBundle) begin(t *testing.T, pattern string) {
+	t.Helper()
+	b.configure(t, pattern)
+	b.own(t)
+	b.consumer(t, "copy")
+	b.request(t, "copy")
 }
 
 func (b *testBundle) run(ctx context.Context) error {
@@ -267,10 +276,7 @@ func TestRun_Gap(t *testing.T) {
 	inModes(t, func(t *testing.T, mode string) {
 		b := setup(t, mode)
 		b.Do(t, "CREATE SEQUENCE public.marks")
-		b.configure(t, "app")
-		b.own(t)
-		b.consumer(t, "copy")
-		b.request(t, "copy")
+		b.begin(t, "app")
 		b.complete(t)
 		b.deliver(t)
 		b.requireEqual(t)
@@ -345,10 +351,7 @@ func TestRun_NewTable(t *testing.T) {
 func TestPause(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeWAL)
-	b.configure(t, "app.item")
-	b.own(t)
-	b.consumer(t, "copy")
-	b.request(t, "copy")
+	b.begin(t, "app.item")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- b.run(ctx) }()
@@ -422,10 +425,7 @@ func TestRun_Untouched(t *testing.T) {
 	b := setup(t, stream.ModeWAL)
 	b.Do(t, `DELETE FROM app.bare; CREATE SEQUENCE public.marks; DELETE FROM app.item WHERE id > 3;
 		ALTER TABLE app.item ALTER body SET STORAGE EXTERNAL; UPDATE app.item SET body = repeat('y', 5000)`)
-	b.configure(t, "app.item")
-	b.own(t)
-	b.consumer(t, "copy")
-	b.request(t, "copy")
+	b.begin(t, "app.item")
 	b.stop() // Nothing lands.
 	b.Do(t, "UPDATE app.item SET n = -1 WHERE id = 1; UPDATE app.item SET body = 'touched' WHERE id = 2; UPDATE app.item SET n = -2 WHERE id = 2")
 	done := make(chan struct{})
@@ -450,10 +450,7 @@ func TestRun_Invisible(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeWAL)
 	b.Do(t, "CREATE SEQUENCE public.marks; DELETE FROM app.bare; CREATE SCHEMA copy; CREATE TABLE copy.bare (LIKE app.bare)")
-	b.configure(t, "app.item")
-	b.own(t)
-	b.consumer(t, "copy")
-	b.request(t, "copy")
+	b.begin(t, "app.item")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- b.run(ctx) }()
