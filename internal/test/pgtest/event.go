@@ -63,13 +63,15 @@ func (db *DB) Insert(tb testing.TB, events ...Event) {
 func (db *DB) InsertDate(tb testing.TB, d date.Date, count, entities int) {
 	tb.Helper()
 	_, err := db.Exec(tb.Context(), `
+		WITH b (first, last) AS MATERIALIZED ( -- once, not for each event
+			SELECT analytics.date_start($1), analytics.date_start($1 + 1) - interval '1 microsecond'
+		)
 		INSERT INTO public.raw_events (entity_id, event_type, created_at)
 		SELECT
 			`+db.entitySQL(`floor($3::integer * power(hashint4(i) / 4294967296.0 + 0.5, 2))::integer`)+`,
 			(ARRAY['view', 'view', 'view', 'click', 'save', 'skip', 'comment', 'share'])[1 + (hashint4(i + 1) & 7)],
 			b.first + (b.last - b.first) * (i / greatest(1, $2::integer - 1)::float8)
-		FROM generate_series(0, $2::integer - 1) AS i,
-			(SELECT analytics.date_start($1), analytics.date_start($1 + 1) - interval '1 microsecond') AS b (first, last)`,
+		FROM generate_series(0, $2::integer - 1) AS i, b`,
 		d, count, entities)
 	require.NoError(tb, err)
 }
