@@ -60,7 +60,7 @@ func TestSecrets(t *testing.T) {
 	settings := pgserver.Throwaway()
 	maps.Copy(settings, map[string]string{"autovacuum": "off"})
 	server, err := pgserver.Start(t.Context(), pgserver.Config{
-		Binaries: binaries, Settings: settings, Files: map[string][]byte{
+		Binaries: binaries, Settings: settings, InMemory: true, Files: map[string][]byte{
 			"pg_hba.conf": []byte("host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"),
 		},
 	})

@@ -47,7 +47,7 @@ type Bouncer struct {
 
 // StartBouncer starts PgBouncer and returns it when it accepts connections.
 func StartBouncer(ctx context.Context, config BouncerConfig) (*Bouncer, error) {
-	dir, err := ownDir("")
+	dir, err := ownDir("", "")
 	if err != nil {
 		return nil, err
 	}

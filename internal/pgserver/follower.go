@@ -10,7 +10,7 @@ import (
 // Follower creates a streaming follower of a running server, with the same settings, on another port and in a temporary directory. It
 // accepts queries when Follower returns. It is stopped and closed like any server, before or after its primary.
 func (s *Server) Follower(ctx context.Context) (*Server, error) {
-	f, err := prepare(ctx, s.Binaries, "")
+	f, err := prepare(ctx, s.Binaries, "", s.InMemory)
 	if err != nil {
 		return nil, err
 	}

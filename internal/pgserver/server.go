@@ -27,6 +27,10 @@ type Config struct {
 	// Empty means a temporary directory, which Close removes.
 	Dir string
 
+	// InMemory puts a temporary directory into memory if the machine has eight gigabytes for it: creating a database there, which is hundreds of
+	// files, takes half as long. For clusters whose speed nobody measures.
+	InMemory bool
+
 	// Settings are written to a configuration file, such as {"max_connections": "300"}. ALTER SYSTEM overrides them. Start itself
 	// sets the port and the addresses.
 	Settings map[string]string
@@ -59,6 +63,8 @@ const (
 type Server struct {
 	Binaries Binaries
 	Port     int
+	// InMemory reports whether the cluster's files are in memory.
+	InMemory bool
 
 	dir      string // holds data, log and the socket
 	remove   bool   // whether Close removes dir
@@ -70,7 +76,7 @@ type Server struct {
 
 // Start creates a cluster, or resumes the one in config.Dir, and returns it when it accepts connections.
 func Start(ctx context.Context, config Config) (*Server, error) {
-	s, err := prepare(ctx, config.Binaries, config.Dir)
+	s, err := prepare(ctx, config.Binaries, config.Dir, config.InMemory)
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +88,17 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 }
 
 // prepare creates the directory of a server, and starts its watchdog.
-func prepare(ctx context.Context, binaries Binaries, dir string) (*Server, error) {
+func prepare(ctx context.Context, binaries Binaries, dir string, inMemory bool) (*Server, error) {
 	s := &Server{Binaries: binaries, remove: dir == ""}
+	memory := ""
+	if inMemory && dir == "" {
+		memory = memoryDir()
+	}
 	var err error
-	if s.dir, err = ownDir(dir); err != nil {
+	if s.dir, err = ownDir(dir, memory); err != nil {
 		return nil, err
 	}
+	s.InMemory = memory != "" && filepath.Dir(s.dir) == memory
 	s.watchdog, err = watch(ctx, s.dir, filepath.Join(s.data(), pidFile), s.remove)
 	if err != nil {
 		return nil, errors.Join(err, s.close(ctx))

@@ -137,6 +137,19 @@ func TestServer(t *testing.T) {
 		require.NoError(t, server.Close())
 		require.NoDirExists(t, filepath.Dir(server.DataDir()))
 	})
+	t.Run("InMemory", func(t *testing.T) {
+		t.Parallel()
+		server := start(t, pgserver.Config{InMemory: true, Settings: pgserver.Throwaway()})
+		follower, err := server.Follower(t.Context())
+		require.NoError(t, err)
+		for _, s := range []*pgserver.Server{server, follower} {
+			require.Equal(t, s.InMemory, strings.HasPrefix(s.DataDir(), "/dev/shm/"))
+			require.Equal(t, server.InMemory, s.InMemory)
+			require.NoError(t, s.Close())
+			require.NoDirExists(t, filepath.Dir(s.DataDir()))
+		}
+		require.False(t, start(t, pgserver.Config{}).InMemory)
+	})
 	t.Run("StartsAgainAfterACrash", func(t *testing.T) {
 		t.Parallel()
 		server := start(t, pgserver.Config{})

@@ -36,11 +36,11 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: account(), Setpgid: true}
 }
 
-// ownDir creates a directory that belongs to the server's user. It is temporary if no path is given.
-func ownDir(path string) (string, error) {
+// ownDir creates a directory that belongs to the server's user. It is temporary if no path is given, and in first if it can be.
+func ownDir(path, first string) (string, error) {
 	var err error
 	if path == "" {
-		path, err = tempDir()
+		path, err = tempDir(first)
 	} else if path, err = filepath.Abs(path); err == nil {
 		err = os.MkdirAll(path, 0o700)
 	}
@@ -54,10 +54,13 @@ func ownDir(path string) (string, error) {
 	return path, own(path)
 }
 
-// tempDir creates a temporary directory that the server's user can access.
-func tempDir() (string, error) {
+// tempDir creates a temporary directory that the server's user can access, in the first place that lets it; "" is none.
+func tempDir(first string) (string, error) {
 	var errs []error
-	for _, base := range []string{os.TempDir(), "/tmp", "/var/tmp"} {
+	for _, base := range []string{first, os.TempDir(), "/tmp", "/var/tmp"} {
+		if base == "" {
+			continue
+		}
 		if account() != nil && closedAncestor(filepath.Join(base, "x")) != "" {
 			errs = append(errs, fmt.Errorf("%s is closed to other users", base))
 			continue

@@ -59,7 +59,7 @@ func newServer(ctx context.Context, more map[string]string) (*pgserver.Server, e
 		"restart_after_crash": "on",
 	}
 	maps.Copy(settings, more)
-	return pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: settings})
+	return pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: settings, InMemory: true})
 }
 
 func (l *lane) close() error {

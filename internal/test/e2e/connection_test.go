@@ -192,7 +192,7 @@ func testSSL(t *testing.T, binary string) {
 	settings := pgserver.Throwaway()
 	maps.Copy(settings, map[string]string{"ssl": "on", "autovacuum": "off"})
 	server, err := pgserver.Start(t.Context(), pgserver.Config{
-		Binaries: binaries, Settings: settings,
+		Binaries: binaries, Settings: settings, InMemory: true,
 		Files: map[string][]byte{
 			"server.crt": certificate, "server.key": key,
 			"pg_hba.conf": []byte("hostssl all all 127.0.0.1/32 trust\n"),

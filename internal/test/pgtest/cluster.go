@@ -73,7 +73,7 @@ func startServer(ctx context.Context, override map[string]string) (*pgserver.Ser
 	}
 	all := settings()
 	maps.Copy(all, override)
-	server, err := pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: all})
+	server, err := pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: all, InMemory: true})
 	if err != nil {
 		return nil, fmt.Errorf("start Postgres for the tests: %w", err)
 	}

@@ -31,7 +31,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: pgserver.Throwaway()})
+	server, err := pgserver.Start(ctx, pgserver.Config{Binaries: binaries, Settings: pgserver.Throwaway(), InMemory: true})
 	if err != nil {
 		return err
 	}
