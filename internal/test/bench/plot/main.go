@@ -59,6 +59,7 @@ func panels() []panel {
 		{"wal", "WAL, MiB", mebi},
 		{"longest", "longest statement, s", 1000},
 		{"memory", "peak memory, MiB", mebi},
+		{"throughput", "per second", 1},
 	}
 }
 
@@ -106,6 +107,9 @@ func (s scenario) draw(path string) error {
 			return err
 		}
 		plots = append(plots, drawn)
+	}
+	if len(plots) == 0 {
+		return errors.New("none of its measures is one that is drawn")
 	}
 	canvas := vgsvg.New(vg.Length(9+7*len(plots))*vg.Centimeter, vg.Length(1.6+0.9*float64(len(s.Rows)))*vg.Centimeter)
 	tiles := draw.Tiles{Rows: 1, Cols: len(plots), PadX: 6 * vg.Millimeter, PadLeft: 2 * vg.Millimeter, PadRight: 4 * vg.Millimeter, PadY: vg.Millimeter}
