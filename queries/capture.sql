@@ -143,7 +143,7 @@ SELECT DISTINCT ON (v.schema_name, v.table_name) v.schema_name, v.table_name, v.
 FROM capture.schema_version AS v WHERE v.stream_id = @stream_id
 ORDER BY v.schema_name, v.table_name, v.version DESC;
 
--- name: SchemaVersionInsert :exec
+-- name: SchemaVersionInsert :execrows
 INSERT INTO capture.schema_version (stream_id, schema_name, table_name, version, position, columns)
 VALUES (@stream_id, @schema_name, @table_name, @version, @position, @columns)
 ON CONFLICT DO NOTHING;

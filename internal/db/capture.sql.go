@@ -320,7 +320,7 @@ func (q *Queries) SchemaVersionGet(ctx context.Context, arg SchemaVersionGetPara
 	return columns, err
 }
 
-const schemaVersionInsert = `-- name: SchemaVersionInsert :exec
+const schemaVersionInsert = `-- name: SchemaVersionInsert :execrows
 INSERT INTO capture.schema_version (stream_id, schema_name, table_name, version, position, columns)
 VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT DO NOTHING
@@ -335,8 +335,8 @@ type SchemaVersionInsertParams struct {
 	Columns    []byte
 }
 
-func (q *Queries) SchemaVersionInsert(ctx context.Context, arg SchemaVersionInsertParams) error {
-	_, err := q.db.Exec(ctx, schemaVersionInsert,
+func (q *Queries) SchemaVersionInsert(ctx context.Context, arg SchemaVersionInsertParams) (int64, error) {
+	result, err := q.db.Exec(ctx, schemaVersionInsert,
 		arg.StreamID,
 		arg.SchemaName,
 		arg.TableName,
@@ -344,7 +344,10 @@ func (q *Queries) SchemaVersionInsert(ctx context.Context, arg SchemaVersionInse
 		arg.Position,
 		arg.Columns,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const schemaVersionLast = `-- name: SchemaVersionLast :many

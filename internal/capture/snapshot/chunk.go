@@ -360,7 +360,7 @@ func version(ctx context.Context, queries *db.Queries, streamID int32, head int6
 		}
 		number = v.Version + 1
 	}
-	err = queries.SchemaVersionInsert(ctx, db.SchemaVersionInsertParams{
+	_, err = queries.SchemaVersionInsert(ctx, db.SchemaVersionInsertParams{
 		StreamID: streamID, SchemaName: t.Schema, TableName: t.Name, Version: number, Position: head + 1, Columns: columns,
 	})
 	if err != nil {

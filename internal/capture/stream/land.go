@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -22,8 +23,10 @@ type version struct {
 	schema, table string
 	number        int
 	columns       []byte
-	unsaved       bool // until its first change lands
 }
+
+// errVersion makes the owner read the versions and the changes again.
+var errVersion = errors.New("a snapshot has recorded another version of the table's columns")
 
 // load reads the known schema versions of the tables.
 func (s *session) load(ctx context.Context) error {
@@ -31,7 +34,7 @@ func (s *session) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read schema versions: %w", err)
 	}
-	s.versions = map[string]*version{}
+	s.versions, s.unsaved = map[string]*version{}, nil
 	for _, row := range rows {
 		s.versions[row.SchemaName+"\x00"+row.TableName] = &version{
 			schema: row.SchemaName, table: row.TableName, number: int(row.Version), columns: []byte(row.Columns),
@@ -147,11 +150,12 @@ func (s *session) version(schema, name string, columns []table.Column) int {
 	if last != nil && bytes.Equal(last.columns, document) {
 		return last.number
 	}
-	next := &version{schema: schema, table: name, number: 1, columns: document, unsaved: true}
+	next := &version{schema: schema, table: name, number: 1, columns: document}
 	if last != nil {
 		next.number = last.number + 1
 	}
 	s.versions[key] = next
+	s.unsaved = append(s.unsaved, next)
 	return next.number
 }
 
@@ -178,27 +182,23 @@ func numbered(columns []table.Column, last *version) []table.Column {
 func (s *session) land(ctx context.Context, changes []change.Change, mark log.Mark) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, v := range s.versions {
-		if !v.unsaved {
-			continue
-		}
+	var later []*version
+	for _, v := range s.unsaved {
 		at := slices.IndexFunc(changes, func(c change.Change) bool {
 			return c.SchemaVersion == v.number && c.Table == v.table && c.Schema == v.schema
 		})
 		if at < 0 {
+			later = append(later, v)
 			continue
 		}
 		err := s.writer.Do(ctx, func(queries *db.Queries) error { // Its foreign key locks the stream's row.
-			return queries.SchemaVersionInsert(ctx, db.SchemaVersionInsertParams{
-				StreamID: s.writer.ID(), SchemaName: v.schema, TableName: v.table, Version: int32(v.number), //nolint:gosec // Few.
-				Position: s.writer.Position() + int64(at) + 1, Columns: v.columns,
-			})
+			return s.save(ctx, queries, v, s.writer.Position()+int64(at)+1)
 		})
 		if err != nil {
 			return fmt.Errorf("record a schema version: %w", err)
 		}
-		v.unsaved = false
 	}
+	s.unsaved = later
 	if len(changes) == 0 {
 		return s.writer.Land(ctx, changes, mark)
 	}
@@ -208,6 +208,22 @@ func (s *session) land(ctx context.Context, changes []change.Change, mark log.Ma
 	telemetry.Tell(ctx, s.Listeners, signal.Land{
 		Stream: s.Name, Changes: len(changes), Position: s.writer.Position(), Took: s.Clock.Now().Sub(began), Err: err,
 	})
+	return err
+}
+
+// save records a version. A snapshot may have recorded other columns under its number in the meantime.
+func (s *session) save(ctx context.Context, queries *db.Queries, v *version, position int64) error {
+	number := int32(v.number) //nolint:gosec // Few.
+	count, err := queries.SchemaVersionInsert(ctx, db.SchemaVersionInsertParams{
+		StreamID: s.writer.ID(), SchemaName: v.schema, TableName: v.table, Version: number, Position: position, Columns: v.columns,
+	})
+	if err != nil || count > 0 {
+		return err
+	}
+	columns, err := queries.SchemaVersionGet(ctx, db.SchemaVersionGetParams{Stream: s.Name, SchemaName: v.schema, TableName: v.table, Version: number})
+	if err == nil && columns != string(v.columns) {
+		err = errVersion
+	}
 	return err
 }
 

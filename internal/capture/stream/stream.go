@@ -102,7 +102,8 @@ type session struct {
 	tables     []table.Table // those of found that can be captured
 	before     []string      // tables that were already captured
 	byOID      map[uint32]table.Table
-	versions   map[string]*version
+	versions   map[string]*version // the last one of each table
+	unsaved    []*version          // in their order, until their first change lands
 }
 
 // Run owns the stream, or waits until it can, until ctx is done.

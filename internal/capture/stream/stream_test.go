@@ -391,6 +391,50 @@ func TestWAL_Dropped(t *testing.T) {
 	b.wait(t, "SELECT count(*) = 2 AND max(schema_version) = 1 FROM capture.log WHERE table_name = 'known'")
 }
 
+// TestWAL_Altered: a table that is altered between two changes which are read together has two versions, and both are recorded: a sink that receives
+// the first change makes a table of its columns.
+func TestWAL_Altered(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Do(t, simple+"; CREATE TABLE app.altered (id integer PRIMARY KEY, price numeric(10, 2))")
+	stop := b.start(t, b.owner("app", stream.ModeWAL))
+	b.mark(t, "app")
+	stop()
+	b.Do(t, `BEGIN; INSERT INTO app.altered VALUES (1); ALTER TABLE app.altered ADD COLUMN tags text[]; INSERT INTO app.altered VALUES (2);
+		ALTER TABLE app.altered ADD COLUMN more integer; INSERT INTO app.altered VALUES (3); COMMIT`)
+	b.start(t, b.owner("app", stream.ModeWAL))
+	b.mark(t, "app")
+	rows, err := b.Query(t.Context(), `
+		SELECT l.schema_version || ' ' || coalesce((SELECT string_agg(c ->> 'name', ', ') FROM json_array_elements(v.columns) AS c), 'not recorded')
+		FROM capture.log AS l LEFT JOIN capture.schema_version AS v ON v.stream_id = l.stream_id AND v.schema_name = l.schema_name
+			AND v.table_name = l.table_name AND v.version = l.schema_version
+		WHERE l.table_name = 'altered' ORDER BY l.position`)
+	require.NoError(t, err)
+	versions, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{"1 id, price", "2 id, price, tags", "3 id, price, tags, more"}, versions)
+}
+
+// TestWAL_VersionOfSnapshot: a snapshot that sees a table's columns before the owner does may record its version first. If these columns are others
+// than those of the next change, the change has a version of its own.
+func TestWAL_VersionOfSnapshot(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Do(t, simple+"; CREATE TABLE app.seen (id integer PRIMARY KEY)")
+	b.start(t, b.owner("app", stream.ModeWAL))
+	b.mark(t, "app")
+	b.Do(t, `INSERT INTO capture.schema_version (stream_id, schema_name, table_name, version, position, columns)
+		SELECT id, 'app', 'seen', 1, position + 1, '[{"name": "other", "type": "text", "number": 1}]' FROM capture.stream;
+		INSERT INTO app.seen VALUES (1)`)
+	b.mark(t, "app")
+	var version int
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT schema_version FROM capture.log WHERE table_name = 'seen'").Scan(&version))
+	require.Equal(t, 2, version)
+	var columns string
+	require.NoError(t, b.QueryRow(t.Context(), "SELECT columns::text FROM capture.schema_version WHERE table_name = 'seen' AND version = 2").Scan(&columns))
+	require.Contains(t, columns, `"id"`)
+}
+
 // TestOwner_Lock: while another session holds the stream's row for longer than a lock timeout, as a snapshot does when it appends a
 // chunk on a busy server, the owner waits and keeps the stream.
 func TestOwner_Lock(t *testing.T) {

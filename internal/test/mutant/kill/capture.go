@@ -138,6 +138,8 @@ func delivering() []broken {
 		edit("Capture/Sink/AtCommit", consumerPkg, "^TestRun_RefusedAtCommit$", "internal/capture/sink/postgres/postgres.go", "", `"SET CONSTRAINTS ALL IMMEDIATE"`, `"SELECT 1"`),
 		edit("Capture/Sink/Connection", "./internal/capture/sink/kind", "^TestOpen_OneConnection$", "internal/capture/sink/kind/kind.go", "", "return s.readColumns(ctx, tx, c)", "return s.columnsOf(env.DB)(ctx, c)"),
 		edit("Capture/Sink/Sweeps", "./internal/capture/sink/postgres", "^TestDeliver_Sweeps$", "internal/capture/sink/collapse.go", "", "later < earlier", "later < min(earlier, 0)"),
+		edit("Capture/Version/Lost", streamPkg, "^TestWAL_Altered$", "internal/capture/stream/land.go", "", "s.unsaved = append(s.unsaved, next)", "s.unsaved = []*version{next}"),
+		edit("Capture/Version/OfSnapshot", streamPkg, "^TestWAL_VersionOfSnapshot$", "internal/capture/stream/land.go", "", "err = errVersion", "err = nil"),
 		edit("Capture/Due/Waits", "./internal/worker", "^TestDue$", "internal/worker/deliver.go", "", "if s.Waits {\n				continue", "if s.Waits {\n				consumers = false\n				continue"),
 		edit("Capture/Due/Idle", "./internal/worker", "^TestDue$", "internal/worker/deliver.go", "", "(!idle || s.IsIdle)", "(!idle || s.IsIdle || s.Position >= 0)"),
 		edit("Capture/Letter/BehindInBatch", consumerPkg, "^TestRun_Parked$", deliverGo, "func refused(", "case keys[key]:", "case keys[key] && i < 0:"),
