@@ -10,9 +10,11 @@ import (
 // shared is where Linux has a file system in memory.
 const shared = "/dev/shm"
 
-// memoryDir returns a directory whose files stay in memory, or "" if the machine has none, or too little memory for it: a container's often holds 64 MB.
-func memoryDir() string {
-	const room = 8 << 30
+// room is how many bytes a file system in memory, and the memory itself, must have left for a cluster.
+const room = 8 << 30
+
+// memoryDir returns a directory whose files stay in memory, or "" if there is none, or less room than that: a container's often holds 64 MB.
+func memoryDir(room uint64) string {
 	var disk syscall.Statfs_t
 	if syscall.Statfs(shared, &disk) != nil || disk.Bavail*uint64(disk.Bsize) < room || availableMemory() < room { //nolint:gosec // A block has a size.
 		return ""

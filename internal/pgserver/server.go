@@ -92,7 +92,7 @@ func prepare(ctx context.Context, binaries Binaries, dir string, inMemory bool) 
 	s := &Server{Binaries: binaries, remove: dir == ""}
 	memory := ""
 	if inMemory && dir == "" {
-		memory = memoryDir()
+		memory = memoryDir(room)
 	}
 	var err error
 	if s.dir, err = ownDir(dir, memory); err != nil {

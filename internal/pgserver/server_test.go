@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -149,6 +150,9 @@ func TestServer(t *testing.T) {
 			require.NoDirExists(t, filepath.Dir(s.DataDir()))
 		}
 		require.False(t, start(t, pgserver.Config{}).InMemory)
+		require.Equal(t, pgserver.MemoryDir(pgserver.Room) != "", server.InMemory)
+		require.Equal(t, runtime.GOOS == "linux", pgserver.MemoryDir(1) != "")
+		require.Empty(t, pgserver.MemoryDir(1<<60))
 	})
 	t.Run("StartsAgainAfterACrash", func(t *testing.T) {
 		t.Parallel()

@@ -26,7 +26,7 @@ type version struct {
 }
 
 // errVersion makes the owner read the versions and the changes again.
-var errVersion = errors.New("a snapshot has recorded another version of the table's columns")
+var errVersion = errors.New("a snapshot has recorded other columns of the table: its changes are read again")
 
 // load reads the known schema versions of the tables.
 func (s *session) load(ctx context.Context) error {

@@ -1,0 +1,6 @@
+package pgserver
+
+// MemoryDir is memoryDir, and Room what a cluster needs.
+var MemoryDir = memoryDir
+
+const Room = room
