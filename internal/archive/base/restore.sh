@@ -40,9 +40,10 @@ unpacked() {
 }
 
 base=
+next= # position of the base after it
 for json in bases/*/base.json; do
   moment=$(value "$json" at)
-  if ! [ "${moment%Z}" \> "$at" ]; then base=$(value "$json" position); fi
+  if ! [ "${moment%Z}" \> "$at" ]; then base=$(value "$json" position); elif [ -z "$next" ]; then next=$(value "$json" position); fi
 done
 [ -n "$base" ] || { echo "there is no base from before $at" >&2; exit 1; }
 dir=bases/$(echo "$base" | tr / -)
@@ -124,7 +125,7 @@ EMPTY
     else
       text "$(sums "segments/$segment.sql.json" | cut -c 67-)"
     fi
-  done | LC_ALL=C awk -v base="$base" -v at="$at" -v final="$final" -v open="${open-}" "$inside"'
+  done | LC_ALL=C awk -v base="$base" -v next_base="$next" -v at="$at" -v final="$final" -v open="${open-}" "$inside"'
     # Statements that change a row are sent to the server together, because each message costs a round trip.
     function flush() { if (held != "") print held ";"; held = ""; size = 0 }
     function statement(text) {
@@ -137,7 +138,7 @@ EMPTY
     /^-- Daymill archive, / { if (end != "" && end != $NF) torn(); end = "none" }
     /^-- end of segment / { end = $NF }
     /^-- at / || /^BEGIN; -- / || /^COMMIT; -- / { here = $3 }
-    /^BEGIN; -- / { if (substr($4, 1, 26) > at) over = 1; within = 1; skip = over || here < base }
+    /^BEGIN; -- / { last = substr($4, 1, 26); if (last > at) over = 1; within = 1; skip = over || here < base }
     # Later values of sequences are not left out, because a sequence must not be behind. Earlier values would be.
     !skip && (within || here >= base && /^SELECT setval[(]/) {
       if (/^(BEGIN|COMMIT); -- /) statement(substr($1, 1, length($1) - 1))
@@ -145,7 +146,16 @@ EMPTY
       else { flush(); print }
     }
     /^COMMIT; -- / { within = skip = 0 }
-    END { if (failed) exit 1; flush(); if (within || until != "" || end != "" && end != final && !(open + 0 && end == "none")) torn() }'
+    END {
+      if (failed) exit 1
+      # A base can be made before the transactions before it are written.
+      if (next_base != "" && here < next_base && last < at) {
+        print "the archive does not have the transactions between " here " and its base " next_base " yet" >"/dev/stderr"
+        exit 1
+      }
+      flush()
+      if (within || until != "" || end != "" && end != final && !(open + 0 && end == "none")) torn()
+    }'
   cat end.sql
   printf '%s\n' '\echo restored'
 } | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d "$1")

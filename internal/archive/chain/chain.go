@@ -235,14 +235,24 @@ func AddProof(ctx context.Context, s *store.Store, p Proof) error {
 
 // End returns the position where the archive ends, and the commit time of its last transaction.
 func (c *Chain) End() (to string, last time.Time) {
-	to = c.Manifest.From
+	to, last = c.Written()
+	if n := len(c.Bases); n > 0 && c.Bases[n-1].Position > to {
+		return c.Bases[n-1].Position, c.Bases[n-1].At
+	}
+	return to, last
+}
+
+// Written returns up to where the archive has transactions, and the commit time of the last one. A base may be later, if it was made while
+// the stream was behind or did not run.
+func (c *Chain) Written() (to string, last time.Time) {
+	to = c.Begins()
 	for _, b := range c.Bases {
-		to, last = max(to, b.Position), b.At
+		if b.Position <= to {
+			last = b.At
+		}
 	}
 	for _, s := range c.Segments {
-		if s.To >= to {
-			to = s.To
-		}
+		to = max(to, s.To)
 		if s.Transactions > 0 {
 			last = s.LastCommit
 		}
@@ -255,6 +265,40 @@ func (c *Chain) End() (to string, last time.Time) {
 		}
 	}
 	return to, last
+}
+
+// Begins returns where the current chain of segments begins: after a gap, at the base that followed it.
+func (c *Chain) Begins() string {
+	from := c.Manifest.From
+	for _, gap := range c.Gaps {
+		if next, has := c.next(gap.From); has && gap.Kind == GapSlot {
+			from = max(from, next.Position)
+		}
+	}
+	return from
+}
+
+// next returns the first base after a position.
+func (c *Chain) next(position string) (next Base, has bool) {
+	for _, b := range c.Bases {
+		if b.Position > position {
+			return b, true
+		}
+	}
+	return next, false
+}
+
+// Missing returns the gaps that begin because transactions after the last written one are lost: one up to the next base, and one after each
+// later base.
+func (c *Chain) Missing(reason string) (gaps []Gap) {
+	to, last := c.Written()
+	gaps = []Gap{{From: to, At: last, Kind: GapSlot, Reason: reason}}
+	for _, b := range c.Bases {
+		if b.Position > to {
+			gaps = append(gaps, Gap{From: b.Position, At: b.At, Kind: GapSlot, Reason: reason})
+		}
+	}
+	return gaps
 }
 
 // Since returns the earliest time from which every later time can be restored.
@@ -305,6 +349,13 @@ func (c *Chain) Choose(target Target) (base Base, err error) {
 				g.From, g.At.Format(time.RFC3339Nano), c.after(g), g.Reason)
 		}
 	}
+	// A base can be made before the stream has written the transactions before it.
+	if next, has := c.next(base.Position); has {
+		if to, last := c.Written(); to < next.Position && beyond(max(to, base.Position), last) && lsn != base.Position {
+			return base, fmt.Errorf("the archive does not have the transactions between %s and its base %s yet: wait until daymill archive run, or a worker, has written them, or choose another position or time",
+				to, next.Position)
+		}
+	}
 	// The transactions between an old base and the first segment were pruned.
 	if from := c.Manifest.From; base.Position < from && lsn != base.Position {
 		return base, fmt.Errorf("transactions between the base %s and %s were pruned: choose %s, or a position from %s on", base.Position, from, base.Position, from)
@@ -319,15 +370,14 @@ func (c *Chain) Joined(base Base, position string) bool {
 			return false
 		}
 	}
-	return base.Position >= c.Manifest.From
+	to, _ := c.Written()
+	return base.Position >= c.Manifest.From && position <= to
 }
 
 // after returns where a gap ends: at the next base.
 func (c *Chain) after(g Gap) string {
-	for _, b := range c.Bases {
-		if b.Position > g.From {
-			return b.Position
-		}
+	if next, has := c.next(g.From); has {
+		return next.Position
 	}
 	return "its end"
 }

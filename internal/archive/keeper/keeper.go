@@ -125,7 +125,7 @@ func (k *Keeper) based(ctx context.Context, made chain.Base, err error) {
 	telemetry.Tell(ctx, k.Listeners, signal.Base{Position: made.Position, Reason: made.Reason, Bytes: made.Bytes(), Took: made.Took, Err: err})
 }
 
-// begin records the gap and begins a new chain of segments. It records the gap first, so that it can continue if it is killed in between.
+// begin records the gaps and begins a new chain of segments. It records the gaps first, so that it can continue if it is killed in between.
 func (k *Keeper) begin(ctx context.Context, cause error) error {
 	archive, err := chain.Read(ctx, k.Store)
 	if err != nil {
@@ -141,12 +141,12 @@ func (k *Keeper) begin(ctx context.Context, cause error) error {
 	if archive, err = chain.Read(ctx, k.Store); err != nil {
 		return err
 	}
-	to, at := archive.End()
-	gap := chain.Gap{From: to, At: at, Kind: chain.GapSlot, Reason: cause.Error()}
-	if err := chain.AddGap(ctx, k.Store, gap); err != nil {
-		return err
+	for _, gap := range archive.Missing(cause.Error()) {
+		if err := chain.AddGap(ctx, k.Store, gap); err != nil {
+			return err
+		}
+		k.tell(ctx, gap)
 	}
-	k.tell(ctx, gap)
 	_, made, err := base.Begin(ctx, k.Config, archive.Manifest, "a gap")
 	k.based(ctx, made, err)
 	return err

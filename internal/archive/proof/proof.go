@@ -125,7 +125,7 @@ func reached(ctx context.Context, config Config, position string) error {
 		if err != nil {
 			return err
 		}
-		to, _ := archive.End()
+		to, _ := archive.Written()
 		switch {
 		case to >= position:
 			return nil

@@ -41,6 +41,11 @@ func TestChain(t *testing.T) {
 		return b
 	}
 
+	t.Run("BaseAhead", func(t *testing.T) {
+		t.Parallel()
+		baseAhead(t, setup(t, base.Options{}))
+	})
+
 	// The role owns the database and may replicate, and no more. Event triggers are not allowed, so the archive detects changes of the schema.
 	t.Run("Detection", func(t *testing.T) {
 		t.Parallel()

@@ -43,8 +43,12 @@ const archiverVariable = "DAYMILL_TEST_ARCHIVER"
 func archiver(ctx context.Context, arguments string) error {
 	ossignal.Ignore(syscall.SIGXFSZ) // A file that may not grow is an error, as with a full disk.
 	fields := strings.Fields(arguments)
-	url, dir := fields[0], fields[1]
+	url, dir, verb := fields[0], fields[1], strings.Join(fields[2:], "")
 	db, err := postgres.Open(ctx, postgres.Config{URL: url, StatementTimeout: time.Minute})
+	for err != nil && (verb == "" || verb == "often") { // Postgres is starting. A supervisor would start the archiver again.
+		_ = hastyClock{}.Sleep(ctx, time.Second)
+		db, err = postgres.Open(ctx, postgres.Config{URL: url, StatementTimeout: time.Minute})
+	}
 	if err != nil {
 		return err
 	}
@@ -55,7 +59,7 @@ func archiver(ctx context.Context, arguments string) error {
 	}
 	config := base.Config{Source: db, URL: url, Store: place, Clock: hastyClock{}}
 	age := time.Duration(0)
-	switch strings.Join(fields[2:], "") {
+	switch verb {
 	case "init":
 		_, err := base.Init(ctx, config, base.Options{})
 		return err

@@ -6,10 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/archive/base"
 	"github.com/daymill/daymill/internal/archive/chain"
+	"github.com/daymill/daymill/internal/archive/keeper"
 	"github.com/daymill/daymill/internal/archive/restore"
 	"github.com/daymill/daymill/internal/archive/segment"
 )
@@ -118,6 +121,46 @@ func shorterFile(t *testing.T, b *testBundle) {
 	require.Equal(t, "1", b.value(t, b.restored(t, restore.Config{Target: chain.Target{LSN: before}}), "SELECT string_agg(i::text, ' ') FROM t"))
 	_, err := restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.fresh(t), Target: chain.Target{LSN: after}})
 	require.ErrorContains(t, err, "is ahead of the last segment")
+}
+
+// baseAhead: a base was made while nothing archived. The archive does not have the transactions before the base, at first for now and then,
+// without the slot, for good.
+func baseAhead(t *testing.T, b *testBundle) {
+	t.Helper()
+	b.psql(t, "-c", "CREATE TABLE t (i int)", "-c", "INSERT INTO t VALUES (1)")
+	target := chain.Target{LSN: b.position(t)}
+	var at time.Time
+	require.NoError(t, b.db.QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(&at))
+	second, err := base.Take(t.Context(), b.config(), "a test")
+	require.NoError(t, err)
+	ahead, err := pglogrepl.ParseLSN(second.Position)
+	require.NoError(t, err)
+	refused := func(what string) {
+		for _, target := range []chain.Target{target, {Time: at}} {
+			_, err := restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.fresh(t), Target: target})
+			require.ErrorContains(t, err, what)
+		}
+		require.Contains(t, b.refused(t, b.fresh(t), at.UTC().Format("2006-01-02T15:04:05.000000")), what)
+		require.Equal(t, "1", b.value(t, b.restored(t, restore.Config{Target: chain.Target{LSN: ahead}}), "SELECT string_agg(i::text, ' ') FROM t"))
+	}
+	refused("the archive does not have the transactions between")
+	dropped, err := keeper.Guard(t.Context(), b.config(), 1)
+	require.NoError(t, err)
+	require.True(t, dropped)
+	b.psql(t, "-c", "INSERT INTO t VALUES (2)")
+	stop := b.keep(t)
+	b.eventually(t, func(c chain.Chain) bool { return len(c.Bases) == 3 && !c.Gapped() })
+	b.psql(t, "-c", "INSERT INTO t VALUES (3)")
+	b.caughtUp(t)
+	stop()
+	archive := b.chain(t)
+	_, err = archive.Verify(t.Context())
+	require.NoError(t, err)
+	require.Len(t, archive.Gaps, 2, "one before the base and one after it")
+	refused("the archive has a gap from")
+	_, err = restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.fresh(t), Target: chain.Target{LSN: ahead + 1}})
+	require.ErrorContains(t, err, "the archive has a gap from")
+	b.equal(t, b.restored(t, restore.Config{}))
 }
 
 // interruptedSession: the server still runs what an interrupted restore has sent. Another one waits for it.

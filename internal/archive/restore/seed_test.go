@@ -1,6 +1,7 @@
 package restore_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -41,7 +42,7 @@ type seeded struct {
 	often   string    // what makes an archiver seal often
 	process *exec.Cmd // the archiver; nil if it does not run
 	points  []seededPoint
-	gaps    int // at most; each has a cause
+	gaps    int // at most: one for each cause, and one after each base that was made before the cause was noticed
 	log     []string
 }
 
@@ -63,7 +64,10 @@ func TestSeeds(t *testing.T) {
 		}
 		return otherwise
 	}
-	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_wal_senders": "20", "max_replication_slots": "20"})
+	server := pgtest.Server(t, map[string]string{
+		"wal_level": "logical", "max_wal_senders": "20", "max_replication_slots": "20",
+		"synchronous_commit": "on", // What the test remembers must survive a crash.
+	})
 	first := number("DAYMILL_ARCHIVE_SEED", 1)
 	for seed := range number("DAYMILL_ARCHIVE_SEEDS", 2) {
 		t.Run(strconv.Itoa(first+seed), func(t *testing.T) {
@@ -107,11 +111,14 @@ func seededSetup(t *testing.T, server *pgserver.Server, seed int) *seeded {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = place.Close() })
 	s.store = place
-	_, err = base.Init(t.Context(), s.config(), s.options)
+	manifest, err := base.Init(t.Context(), s.config(), s.options)
 	require.NoError(t, err)
 	s.psql(t, "-c", "CREATE TABLE t (id int PRIMARY KEY, v int)", "-c", "CREATE TABLE u (v int)")
 	s.start(t)
-	t.Cleanup(func() { s.stop(t) })
+	t.Cleanup(func() {
+		s.stop(t)
+		require.NoError(t, base.Remove(context.WithoutCancel(t.Context()), s.db.DB, manifest.Slot)) // Other seeds need slots.
+	})
 	return s
 }
 
@@ -232,6 +239,7 @@ func (s *seeded) base(t *testing.T) {
 	select {
 	case err := <-ended:
 		s.notef("base: %v", err) // The bucket may fail.
+		s.gaps++
 	case <-time.After(after):
 		s.notef("base, killed after %s", after)
 		_ = process.Process.Kill() // It may have ended.
@@ -251,6 +259,9 @@ func (s *seeded) tear(t *testing.T) {
 		return
 	}
 	content := read(t, archive.OpenPath())
+	if content == "" {
+		return
+	}
 	switch s.random.IntN(3) {
 	case 0:
 		s.notef("a torn transaction")

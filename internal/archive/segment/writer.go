@@ -74,13 +74,15 @@ func (w *Writer) resume(path string) (cut int64) {
 	}
 	defer file.Close()
 	var place int64
+	var begun time.Time
 	_ = Scan(file, func(line Line) error { // Unreadable lines come after the last complete transaction.
 		place += int64(len(line.Text))
 		switch line.Kind {
 		case Begin:
-			w.seal.LastCommit = line.Time
+			begun = line.Time
 		case Commit:
 			w.seal.Transactions++
+			w.seal.LastCommit = begun
 			w.To, cut = line.LSN, place
 		case Place:
 			w.To, cut = line.LSN, place

@@ -103,9 +103,9 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err != nil {
 		return err
 	}
-	begins, err := begin(archive)
+	begins, err := pglogrepl.ParseLSN(archive.Begins())
 	if err != nil {
-		return err
+		return fmt.Errorf("read where the archive begins: %w", err)
 	}
 	writer, cut, err := segment.Open(ctx, config.Store, codec, begins)
 	if err != nil {
@@ -143,27 +143,6 @@ func Run(ctx context.Context, config Config) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 	defer cancel()
 	return errors.Join(err, writer.Close(ctx, err == nil && !r.open))
-}
-
-// begin returns where the current chain of segments begins: after a gap, at the base that followed it.
-func begin(archive chain.Chain) (pglogrepl.LSN, error) {
-	from := archive.Manifest.From
-	for _, gap := range archive.Gaps {
-		if gap.Kind != chain.GapSlot {
-			continue
-		}
-		for _, b := range archive.Bases {
-			if b.Position > gap.From {
-				from = max(from, b.Position)
-				break
-			}
-		}
-	}
-	lsn, err := pglogrepl.ParseLSN(from)
-	if err != nil {
-		return 0, fmt.Errorf("read the manifest of the archive: %w", err)
-	}
-	return lsn, nil
 }
 
 // check returns ErrGap if the slot does not have all changes that the archive lacks.

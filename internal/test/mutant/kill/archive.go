@@ -4,6 +4,7 @@ package main
 func archive() []broken {
 	const (
 		pkg        = "./internal/archive/restore"
+		chainGo    = "internal/archive/chain/chain.go"
 		copyGo     = "internal/archive/base/copy.go"
 		baseGo     = "internal/archive/base/base.go"
 		decodeGo   = "internal/archive/stream/decode.go"
@@ -32,7 +33,11 @@ func archive() []broken {
 		edit("Archive/DDL/Tablespace", pkg, "^TestRestore$/^Tablespaces$", decodeGo, "", ` || name == "default_tablespace"`, ""),
 		edit("Archive/Row/One", pkg, "^TestRestore$/^Workload$", "internal/archive/row/row.go", "", `condition + " LIMIT 1)"`, `condition + ")"`),
 		edit("Archive/Restore/Verify", pkg, "^TestRestore$/^AlteredByOneByte$", restoreGo, "", "r.chain.VerifyFor(ctx, r.base); err != nil {", "r.chain.VerifyFor(ctx, r.base); err != nil && r.over {"),
-		edit("Archive/Restore/Gap", pkg, "^TestChain$/^SlotDropped$", "internal/archive/chain/chain.go", "", "if g.From >= base.Position && beyond(g.From, g.At) {", "if g.From > g.From+base.Position {"),
+		edit("Archive/Restore/Gap", pkg, "^TestChain$/^SlotDropped$", chainGo, "", "if g.From >= base.Position && beyond(g.From, g.At) {", "if g.From > g.From+base.Position {"),
+		edit("Archive/Restore/Ahead", pkg, "^TestChain$/^BaseAhead$", chainGo, "", "to < next.Position && beyond(max(to, base.Position), last) && lsn != base.Position", "to < base.Position && beyond(to, last)"),
+		edit("Archive/Gap/Ahead", pkg, "^TestChain$/^BaseAhead$", chainGo, "func (c *Chain) Missing(", "to, last := c.Written()", "to, last := c.End()"),
+		edit("Archive/Gap/Later", pkg, "^TestChain$/^BaseAhead$", chainGo, "func (c *Chain) Missing(", "if b.Position > to {", "if b.Position > to && last.IsZero() {"),
+		edit("Archive/Script/Ahead", pkg, "^TestChain$/^BaseAhead$", "internal/archive/base/restore.sh", "", "here < next_base && last < at", "here < next_base && last > at"),
 		edit("Archive/Restore/Position", pkg, "^TestChain$/^Resumed$", replayGo, "", "skip = r.over || r.here < r.position", "skip = r.over || r.here < r.base.Position"),
 		edit("Archive/Restore/Order", pkg, "^TestRestore$/^SentTogether$", "internal/archive/restore/joined.go", "func (j *joined) line(", "if err := j.flush(); err != nil {", "if err := error(nil); err != nil {"),
 		edit("Archive/Restore/Locked", pkg, "^TestRestore$/^InterruptedSession$", "internal/archive/restore/psql.go", "", `+"SELECT pg_advisory_lock_shared("+lock+");\n"`, ""),
