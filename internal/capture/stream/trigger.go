@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/capture/trigger"
@@ -22,15 +20,12 @@ func (s *session) beginTrigger(ctx context.Context) (params db.StreamBeginParams
 	if err := trigger.Install(ctx, s.Source, trigger.Schema(s.Name), s.tables, nil); err != nil {
 		return params, err
 	}
-	err = s.Source.Tx(ctx, func(tx pgx.Tx) error { return trigger.Accept(ctx, tx, trigger.Schema(s.Name)) })
-	if err != nil {
-		return params, err
-	}
 	system, timeline, err := trigger.Life(ctx, s.Source)
 	if err != nil {
 		return params, err
 	}
-	seen, err := trigger.Snapshot(ctx, s.Source)
+	mark, err := trigger.Begin(ctx, s.Source, trigger.Schema(s.Name))
+	seen := mark.String()
 	return db.StreamBeginParams{SystemID: system, Timeline: timeline, Seen: &seen}, err
 }
 
@@ -90,7 +85,7 @@ func (s *session) readTrigger(ctx context.Context, reader *trigger.Reader) error
 	for {
 		count, err := reader.Turn(ctx)
 		switch {
-		case errors.Is(err, trigger.ErrBackwards):
+		case errors.Is(err, trigger.ErrRestored):
 			return &gap{kind: "restore", reason: err.Error()}
 		case errors.Is(err, trigger.ErrEmptied), errors.Is(err, trigger.ErrFailed):
 			return &gap{kind: "queue", reason: err.Error()}

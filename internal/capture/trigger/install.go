@@ -6,6 +6,8 @@
 //
 //	statement ──▶ trigger ──▶ queue_0 | queue_1 ──▶ difference of two snapshots ──▶ land
 //	                              └── TRUNCATE empties the resting queue
+//
+// A number in the source, the witness, shows that the source has everything that was read from it.
 package trigger
 
 import (
@@ -98,7 +100,7 @@ var kinds = []kind{
 // prepare creates the queue if it is missing.
 func prepare(ctx context.Context, source *postgres.DB, schema string) error {
 	var has bool
-	err := source.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL AND pg_catalog.to_regprocedure($2) IS NOT NULL", schema+".control", schema+".plain(oid)").Scan(&has)
+	err := source.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL AND pg_catalog.to_regprocedure($2) IS NOT NULL", schema+".witness", schema+".plain(oid)").Scan(&has)
 	if err != nil || has {
 		return err
 	}

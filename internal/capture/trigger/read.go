@@ -41,33 +41,42 @@ var (
 	ErrEmptied = errors.New("somebody has emptied the queue of changes")
 	// ErrFailed says that changes could not be written to the queue.
 	ErrFailed = errors.New("changes could not be written to the queue: the server's log has the warnings")
-	// ErrBackwards says that the source is older than what was read: it was restored from a backup.
-	ErrBackwards = errors.New("the source is older than what was read from it: it was restored from a backup")
+	// ErrRestored says that the source does not have everything that was read from it, or that Daymill's database does not know it.
+	ErrRestored = errors.New("the source does not have what was read from it: it, or Daymill's database, was restored from a backup")
 )
 
 // Mark is the position up to which the queue was read: everything that the snapshot Seen sees and, if Next is not empty, everything that
 // the snapshot Next sees up to a number of the sequence.
 type Mark struct {
-	Seen string // a pg_snapshot
-	Next string
-	Seq  int64
+	Seen    string // a pg_snapshot
+	Next    string
+	Seq     int64
+	Witness int64 // of the source; 0 in marks of earlier versions
 }
 
 // String returns the form that [ParseMark] parses.
 func (m Mark) String() string {
-	if m.Next == "" {
-		return m.Seen
+	parts := []string{m.Seen}
+	if m.Next != "" {
+		parts = append(parts, m.Next, strconv.FormatInt(m.Seq, 10))
 	}
-	return m.Seen + " " + m.Next + " " + strconv.FormatInt(m.Seq, 10)
+	if m.Witness != 0 {
+		parts = append(parts, strconv.FormatInt(m.Witness, 10))
+	}
+	return strings.Join(parts, " ")
 }
 
 // ParseMark parses the result of String.
 func ParseMark(text string) (m Mark) {
 	parts := strings.Split(text, " ")
-	m.Seen = parts[0]
-	if len(parts) == 3 {
-		m.Next = parts[1]
-		m.Seq, _ = strconv.ParseInt(parts[2], 10, 64) // String wrote it.
+	m.Seen, parts = parts[0], parts[1:]
+	if len(parts) > 1 {
+		m.Next = parts[0]
+		m.Seq, _ = strconv.ParseInt(parts[1], 10, 64) // String wrote it.
+		parts = parts[2:]
+	}
+	if len(parts) == 1 {
+		m.Witness, _ = strconv.ParseInt(parts[0], 10, 64) // String wrote it.
 	}
 	return m
 }
@@ -95,11 +104,14 @@ type Config struct {
 
 // Reader reads the queue of one source.
 type Reader struct {
-	config Config
-	mark   Mark
-	rows   int  // of the next batch
-	look   int  // how many rows are looked up next
-	marked bool // the queue has a mark that Emit wrote
+	config    Config
+	mark      Mark // without the witness
+	rows      int  // of the next batch
+	look      int  // how many rows are looked up next
+	marked    bool // the queue has a mark that Emit wrote
+	witness   int64
+	witnessed bool   // in this turn
+	started   string // when the source was started
 }
 
 // New returns a reader.
@@ -107,15 +119,7 @@ func New(config Config) *Reader {
 	if config.Rows == 0 {
 		config.Rows = DefaultRows
 	}
-	return &Reader{config: config, mark: config.Mark, rows: min(firstRows, config.Rows), look: firstLook}
-}
-
-// Snapshot returns the current snapshot of the source.
-func Snapshot(ctx context.Context, on postgres.DBTX) (snapshot string, err error) {
-	if err = on.QueryRow(ctx, "SELECT pg_catalog.pg_current_snapshot()::text").Scan(&snapshot); err != nil {
-		err = fmt.Errorf("take a snapshot of the source: %w", err)
-	}
-	return snapshot, err
+	return &Reader{config: config, mark: config.Mark, witness: config.Mark.Witness, rows: min(firstRows, config.Rows), look: firstLook}
 }
 
 // Life returns the identifier of the source's cluster and its timeline; zero values if the server does not provide them.
@@ -151,25 +155,13 @@ func Emit(ctx context.Context, source *postgres.DB, schema string) (xid string, 
 	return xid, nil
 }
 
-// Accept accepts the current queue, and resets the count of changes that could not be written to it. The caller has recorded the gap.
-func Accept(ctx context.Context, tx pgx.Tx, schema string) error {
-	_, err := tx.Exec(ctx, in(schema, `
-		UPDATE daymill_capture.control SET file_0 = pg_catalog.pg_relation_filenode('daymill_capture.queue_0'),
-			file_1 = pg_catalog.pg_relation_filenode('daymill_capture.queue_1');
-		SELECT pg_catalog.setval('daymill_capture.failures', 1, false)`))
-	if err != nil {
-		return fmt.Errorf("accept the current queue: %w", err)
-	}
-	return nil
-}
-
 const checkSQL = `
 SELECT pg_catalog.pg_current_snapshot()::text,
     c.file_0 IS DISTINCT FROM pg_catalog.pg_relation_filenode('daymill_capture.queue_0') OR
     c.file_1 IS DISTINCT FROM pg_catalog.pg_relation_filenode('daymill_capture.queue_1'),
-    f.is_called,
+    f.is_called, w.last_value, EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time())::text,
     pg_catalog.pg_snapshot_xmax($1::text::pg_catalog.pg_snapshot) > pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
-FROM daymill_capture.control AS c CROSS JOIN daymill_capture.failures AS f`
+FROM daymill_capture.control AS c CROSS JOIN daymill_capture.failures AS f CROSS JOIN daymill_capture.witness AS w`
 
 // readSQL reads the rows that one snapshot sees and an earlier one does not. Because of the condition on xmin, it reads only the end of the index.
 const readSQL = `
@@ -193,14 +185,18 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 			return 0, err
 		}
 	}
-	var now string
+	var now, started string
 	var emptied, failed, backwards bool
-	if err := tx.QueryRow(ctx, in(r.config.Schema, checkSQL), r.mark.Seen).Scan(&now, &emptied, &failed, &backwards); err != nil {
+	var witness int64
+	if err := tx.QueryRow(ctx, in(r.config.Schema, checkSQL), r.mark.Seen).Scan(&now, &emptied, &failed, &witness, &started, &backwards); err != nil {
 		return 0, fmt.Errorf("check the queue: %w", err)
+	}
+	if err := r.recognize(witness, started); err != nil {
+		return 0, err
 	}
 	switch {
 	case backwards:
-		return 0, ErrBackwards
+		return 0, ErrRestored
 	case emptied:
 		return 0, ErrEmptied
 	case failed:
@@ -218,7 +214,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 		return 0, fmt.Errorf("read the queue: %w", err)
 	}
 	ordinals := map[int64]int{}
-	r.marked = false
+	r.marked, r.witnessed = false, false
 	for {
 		fetched, rows, err := r.fetch(ctx, tx, ordinals)
 		if err != nil {
@@ -236,7 +232,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 		}
 		// Without changes and marks, the mark in the log can stay: the next turn reads the same span again.
 		if len(batch.Changes) > 0 || done && (count > 0 || r.marked) {
-			if err := r.config.Land(ctx, batch); err != nil {
+			if err := r.land(ctx, batch); err != nil {
 				return count, err
 			}
 		}
@@ -367,7 +363,7 @@ func (r *Reader) complete(ctx context.Context, tx pgx.Tx, all fetched) (rest Bat
 		r.look = adapt(r.look, lookAtOnce, now-size)
 		size, total, from = now, total+now-size, upTo
 		if size >= maxBytes {
-			if err := r.config.Land(ctx, rest); err != nil {
+			if err := r.land(ctx, rest); err != nil {
 				return Batch{}, landed, err
 			}
 			landed += len(rest.Changes)

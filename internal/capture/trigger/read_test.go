@@ -74,12 +74,11 @@ func TestReader_Rotate(t *testing.T) {
 	require.NoError(t, err)
 	schema := trigger.Schema("app")
 	require.NoError(t, trigger.Install(ctx, db.DB, schema, tables, nil))
-	require.NoError(t, db.Tx(ctx, func(tx pgx.Tx) error { return trigger.Accept(ctx, tx, schema) }))
-	seen, err := trigger.Snapshot(ctx, db.DB)
+	begun, err := trigger.Begin(ctx, db.DB, schema)
 	require.NoError(t, err)
 	var landed []change.Change
 	reader := trigger.New(trigger.Config{
-		Schema: schema, Source: db.DB, Mark: trigger.Mark{Seen: seen}, Version: func(string, string, []table.Column) int { return 1 },
+		Schema: schema, Source: db.DB, Mark: begun, Version: func(string, string, []table.Column) int { return 1 },
 		Table: func(context.Context, uint32) (table.Table, bool, error) { return tables[0], true, nil },
 		Land: func(_ context.Context, batch trigger.Batch) error {
 			landed = append(landed, batch.Changes...)
@@ -117,8 +116,7 @@ func TestReader_Keys(t *testing.T) {
 	require.NoError(t, table.OnlyKeys(ctx, db.DB, tables, []string{"public.t"}))
 	schema := trigger.Schema("app")
 	require.NoError(t, trigger.Install(ctx, db.DB, schema, tables, nil))
-	require.NoError(t, db.Tx(ctx, func(tx pgx.Tx) error { return trigger.Accept(ctx, tx, schema) }))
-	seen, err := trigger.Snapshot(ctx, db.DB)
+	begun, err := trigger.Begin(ctx, db.DB, schema)
 	require.NoError(t, err)
 	const rows, large = 2000, 20_000
 	most, bytes, batches := 0, 0, 0 // rows of a lookup, bytes of a batch
@@ -126,7 +124,7 @@ func TestReader_Keys(t *testing.T) {
 	var mark trigger.Mark
 	var stopped error
 	config := trigger.Config{
-		Schema: schema, Source: db.DB, Mark: trigger.Mark{Seen: seen}, Version: func(string, string, []table.Column) int { return 1 },
+		Schema: schema, Source: db.DB, Mark: begun, Version: func(string, string, []table.Column) int { return 1 },
 		Table: func(context.Context, uint32) (table.Table, bool, error) { return tables[0], true, nil },
 		Lookup: func(ctx context.Context, tx pgx.Tx, _ table.Table, keys []json.RawMessage) (map[string]json.RawMessage, error) {
 			most = max(most, len(keys))

@@ -17,6 +17,8 @@ const (
 	streamGo      = "internal/capture/stream/stream.go"
 	streamWALGo   = "internal/capture/stream/wal.go"
 	triggerReadGo = "internal/capture/trigger/read.go"
+	witnessGo     = "internal/capture/trigger/witness.go"
+	triggerPkg    = "./internal/capture/trigger"
 	upsertGo      = "internal/capture/sink/postgres/write.go"
 	targetGo      = "internal/capture/sink/postgres/table.go"
 )
@@ -44,7 +46,7 @@ func reading() []broken {
 		edit("Capture/WAL/UnchangedKey", streamPkg, "^TestWAL_KeyAndTOAST$", "internal/capture/wal/decode.go", "", "len(unchanged) == 0 || d.config.Fill == nil", "len(unchanged) >= 0 || d.config.Fill == nil"),
 		edit("Capture/Trigger/Late", streamPkg, "^TestTrigger_Late$", triggerReadGo, "", "WHERE q.xid >= pg_catalog.pg_snapshot_xmin($1::pg_catalog.pg_snapshot)", "WHERE q.xid >= pg_catalog.pg_snapshot_xmax($1::pg_catalog.pg_snapshot)"),
 		edit("Capture/Trigger/Twice", streamPkg, "^TestTrigger_Late$|^TestContract$", triggerReadGo, "", "AND NOT pg_catalog.pg_visible_in_snapshot(q.xid, $1::pg_catalog.pg_snapshot)\n    AND", "AND"),
-		edit("Capture/Trigger/EmptiesUnread", "./internal/capture/trigger", "^TestReader_Rotate$", triggerReadGo, "", "if err != nil || unread {", "if err != nil {"),
+		edit("Capture/Trigger/EmptiesUnread", triggerPkg, "^TestReader_Rotate$", triggerReadGo, "", "if err != nil || unread {", "if err != nil {"),
 	}
 }
 
@@ -60,6 +62,12 @@ func gaps() []broken {
 		edit("Capture/Gap/Publication", streamPkg, "^TestWAL_Gap$", "internal/capture/wal/slot.go", "", "if len(missing) > 0 {", "if len(missing) > 1000 {"),
 		edit("Capture/Gap/Disk", streamPkg, "^TestWAL_Guard$", streamWALGo, "", "case slot.Retained > limit:", "case slot.Retained < 0:"),
 		edit("Capture/Gap/DiskUnowned", streamPkg, "^TestWAL_GuardUnowned$", "internal/capture/stream/guard.go", "", "err != nil || slot.Retained <= limit", "err != nil || slot.Retained >= 0"),
+		edit("Capture/Gap/Witness", streamPkg, "^TestTrigger_Restored$", witnessGo, "", "case witness != r.witness:", "case witness < r.witness-1<<62:"),
+		edit("Capture/Gap/WitnessLater", triggerPkg, "^TestReader_Witness$", witnessGo, "", "case witness != r.witness:", "case witness < r.witness:"),
+		edit("Capture/Gap/WitnessPartial", triggerPkg, "^TestReader_Partial$", witnessGo, "", "if !written {", "if !written && r.witness == 0 {"),
+		edit("Capture/Gap/WitnessDurable", triggerPkg, "^TestReader_Witness$", witnessGo, "", `"synchronous_commit": "on"`, `"synchronous_commit": "off"`),
+		edit("Capture/Gap/WitnessUnlanded", triggerPkg, "^TestReader_Witness$", witnessGo, "", "r.witness == 0 || witness == r.witness+1", "r.witness == 0"),
+		edit("Capture/Gap/WitnessRestarted", triggerPkg, "^TestReader_Witness$", witnessGo, "", "case started != r.started:", `case started == "":`),
 		edit("Capture/Gap/QueueEmptied", streamPkg, "^TestTrigger_Gap$", triggerReadGo, "", "case emptied:", "case emptied && failed:"),
 		edit("Capture/Gap/QueueFailed", streamPkg, "^TestTrigger_Gap$", triggerReadGo, "", "case failed:", "case failed && emptied:"),
 		edit("Capture/Gap/Triggers", streamPkg, "^TestTrigger_Gap$", "internal/capture/stream/trigger.go", "", "if !slices.Contains(s.before, t.String()) {", "if !slices.Contains(s.before, t.String()) || t.OID != 0 {"),
