@@ -103,7 +103,12 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 		connConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 		connConfig.StatementCacheCapacity = 0
 	} else {
-		poolConfig.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error { return set(ctx, conn, db.settings) }
+		poolConfig.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+			// The pool's context has no deadline.
+			ctx, cancel := context.WithTimeout(ctx, connConfig.ConnectTimeout)
+			defer cancel()
+			return set(ctx, conn, db.settings)
+		}
 		poolConfig.AfterRelease = steady
 	}
 

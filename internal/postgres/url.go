@@ -38,6 +38,7 @@ func parse(text string) (*pgxpool.Config, error) {
 	if scheme, _, has := strings.Cut(text, "://"); err != nil || assignment.MatchString(text) || has && !isURL(text) && !strings.ContainsAny(scheme, "= ") {
 		return nil, fmt.Errorf("%w: %s", ErrURL, mistake(text))
 	}
+	limited(config.ConnConfig)
 	return config, nil
 }
 

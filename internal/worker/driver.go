@@ -12,10 +12,17 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// lockedEvery is how often the worker tries to record the end of a job whose row somebody has locked.
-const lockedEvery = 100 * time.Millisecond
+const (
+	// lockedEvery is how often the worker tries to record the end of a job whose row somebody has locked.
+	lockedEvery = 100 * time.Millisecond
+	// fetchPatience is how long fetching jobs may take. It is longer than the statement's own timeout.
+	fetchPatience = 15 * time.Second
+)
 
-// driver is River's driver with one difference: recording the ends of jobs never waits for a lock.
+// driver is River's driver with two differences: recording the ends of jobs never waits for a lock, and fetching jobs has a deadline.
+//
+// River fetches without a deadline. If Postgres never answered, for example because a proxy in between does not notice that Postgres is gone,
+// the queue would stand still although the worker's other connections work.
 //
 // If an application's transaction has inserted a duplicate of a job, that job's row stays locked until the transaction ends.
 // River records the ends of several jobs in one statement, so that statement and all later ones would wait
@@ -24,9 +31,10 @@ const lockedEvery = 100 * time.Millisecond
 type driver struct {
 	*riverpgxv5.Driver
 
-	jobTable string      // quoted, with its schema
-	off      func() bool // whether this machine's clock is too far from Postgres's to lead
-	done     func()      // tells the reconciler that a job's end was recorded late
+	jobTable string        // quoted, with its schema
+	off      func() bool   // whether this machine's clock is too far from Postgres's to lead
+	done     func()        // tells the reconciler that a job's end was recorded late
+	patience time.Duration // fetchPatience; only tests change it
 }
 
 // GetExecutor returns the executor that River sends its statements through.
@@ -101,6 +109,13 @@ func (e *executor) JobGetStuck(ctx context.Context, params *riverdriver.JobGetSt
 	return slices.DeleteFunc(stuck, func(job *rivertype.JobRow) bool {
 		return !slices.Contains(queueNames(), job.Queue)
 	}), err
+}
+
+// JobGetAvailable fetches jobs. If the answer is lost, the rescue of dead workers' jobs or River's own handles the jobs that were fetched.
+func (e *executor) JobGetAvailable(ctx context.Context, params *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.driver.patience)
+	defer cancel()
+	return e.Executor.JobGetAvailable(ctx, params)
 }
 
 // JobSetStateIfRunningMany records the ends of jobs.

@@ -153,7 +153,7 @@ func NewWorker(config Config) (*Worker, error) {
 		kind.register(workers, assembled)
 	}
 
-	patient := &driver{Driver: riverpgxv5.New(config.DB.Pool), jobTable: jobTable, done: reconcile.poke, off: server.Off}
+	patient := &driver{Driver: riverpgxv5.New(config.DB.Pool), jobTable: jobTable, done: reconcile.poke, off: server.Off, patience: fetchPatience}
 	client, err := river.NewClient(patient, &river.Config{
 		ID:                  config.Name,
 		Schema:              config.Installation.RiverSchema,

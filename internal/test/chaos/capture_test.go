@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -393,6 +394,11 @@ func (x *captureTrial) run(ctx context.Context) (figures, dump string) {
 	failed := len(x.wrong) > 0 || *oneSeed != 0
 	if failed {
 		dump = x.dump(ctx)
+	}
+	if len(x.wrong) > 0 {
+		for _, slot := range x.slots {
+			slot.signal(syscall.SIGQUIT) // Its log has what it waits for then.
+		}
 	}
 	stopWorking()
 	processes.Wait()

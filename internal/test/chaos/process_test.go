@@ -135,7 +135,7 @@ type tail struct {
 }
 
 func (t *tail) Write(p []byte) (int, error) {
-	const most = 1 << 16
+	const most = 1 << 19
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.text = append(t.text, p...)

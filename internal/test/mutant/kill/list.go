@@ -290,6 +290,7 @@ func queue() []broken {
 		edit("Queue/Backlog", workerPkg, "^TestEnqueueRange$", backlog, "", "LIMIT greatest(max_rows - (", "LIMIT greatest(max_rows + ("),
 		edit("Queue/BacklogRead", workerPkg, "^TestBacklog$", backlog, "CREATE FUNCTION analytics.dates_to_enqueue", "ORDER BY q.metric_date DESC", "ORDER BY q.metric_date + 0 DESC"),
 		edit("Queue/Future", workerPkg, "^TestReconcileDates$", backlog, "", "AND q.metric_date < (SELECT analytics.date_of(at_instant))", ""),
+		edit("Queue/FetchDeadline", workerPkg, "^TestFetchDeadline$", "internal/worker/driver.go", "", "return e.Executor.JobGetAvailable(ctx, params)", "return e.Executor.JobGetAvailable(context.WithoutCancel(ctx), params)"),
 		edit("Queue/RescueAlive", workerPkg, "^TestRescue$", enqueue, "FUNCTION analytics.rescue_jobs", "AND n.job_id = r.id AND n.attempt = r.attempt", "AND n.job_id < 0"),
 		edit("Queue/RescueOfAnotherAttempt", workerPkg, "^TestRescue$", enqueue, "FUNCTION analytics.rescue_jobs", "AND n.attempt = r.attempt", ""),
 		edit("Queue/OwnJobsAsk", workerPkg, "^TestReconcileDates$", enqueue, "CREATE TRIGGER daymill_request_insert", "NOT NEW.metadata ? 'daymill'", "NEW.metadata IS NOT NULL"),
