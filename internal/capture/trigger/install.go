@@ -97,15 +97,22 @@ var kinds = []kind{
 	{"truncate", "TRUNCATE", ""},
 }
 
-// prepare creates the queue if it is missing.
+// prepare creates the queue and the witness if they are missing. If only the witness is, as after an upgrade, it locks no queue.
 func prepare(ctx context.Context, source *postgres.DB, schema string) error {
-	var has bool
-	err := source.QueryRow(ctx, "SELECT pg_catalog.to_regclass($1) IS NOT NULL AND pg_catalog.to_regprocedure($2) IS NOT NULL", schema+".witness", schema+".plain(oid)").Scan(&has)
-	if err != nil || has {
+	var queue, witness bool
+	err := source.QueryRow(ctx, `
+		SELECT pg_catalog.to_regclass($1) IS NOT NULL AND pg_catalog.to_regprocedure($2) IS NOT NULL, pg_catalog.to_regclass($3) IS NOT NULL`,
+		schema+".control", schema+".plain(oid)", schema+".witness").Scan(&queue, &witness)
+	if err != nil || queue && witness {
 		return err
 	}
 	return alone(ctx, source, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, in(schema, installSQL))
+		if !queue {
+			if _, err := tx.Exec(ctx, in(schema, installSQL)); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Exec(ctx, in(schema, witnessSQL))
 		return err
 	})
 }

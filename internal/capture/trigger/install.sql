@@ -6,9 +6,6 @@ REVOKE ALL ON SCHEMA daymill_capture FROM PUBLIC;
 CREATE SEQUENCE IF NOT EXISTS daymill_capture.seq CACHE 1;
 -- Counts changes that could not be written to a queue. It is a sequence because a rollback does not undo nextval.
 CREATE SEQUENCE IF NOT EXISTS daymill_capture.failures CACHE 1;
--- Shows that the source has everything that was read from it: see witness.go.
-CREATE SEQUENCE IF NOT EXISTS daymill_capture.witness CACHE 1;
-SELECT pg_catalog.setval('daymill_capture.witness', 1 + (pg_catalog.random() * 1e18)::bigint) FROM daymill_capture.witness AS w WHERE NOT w.is_called;
 
 CREATE TABLE IF NOT EXISTS daymill_capture.queue_0 (
     xid xid8 NOT NULL,

@@ -41,8 +41,6 @@ var (
 	ErrEmptied = errors.New("somebody has emptied the queue of changes")
 	// ErrFailed says that changes could not be written to the queue.
 	ErrFailed = errors.New("changes could not be written to the queue: the server's log has the warnings")
-	// ErrRestored says that the source does not have everything that was read from it, or that Daymill's database does not know it.
-	ErrRestored = errors.New("the source does not have what was read from it: it, or Daymill's database, was restored from a backup")
 )
 
 // Mark is the position up to which the queue was read: everything that the snapshot Seen sees and, if Next is not empty, everything that
@@ -105,13 +103,13 @@ type Config struct {
 // Reader reads the queue of one source.
 type Reader struct {
 	config    Config
-	mark      Mark // without the witness
+	mark      Mark // what has landed, without the witness; Next is the current turn's
 	rows      int  // of the next batch
 	look      int  // how many rows are looked up next
 	marked    bool // the queue has a mark that Emit wrote
+	looked    bool // at the witness
 	witness   int64
-	witnessed bool   // in this turn
-	started   string // when the source was started
+	witnessed bool // in this turn
 }
 
 // New returns a reader.
@@ -159,7 +157,7 @@ const checkSQL = `
 SELECT pg_catalog.pg_current_snapshot()::text,
     c.file_0 IS DISTINCT FROM pg_catalog.pg_relation_filenode('daymill_capture.queue_0') OR
     c.file_1 IS DISTINCT FROM pg_catalog.pg_relation_filenode('daymill_capture.queue_1'),
-    f.is_called, w.last_value, EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time())::text,
+    f.is_called, w.last_value,
     pg_catalog.pg_snapshot_xmax($1::text::pg_catalog.pg_snapshot) > pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
 FROM daymill_capture.control AS c CROSS JOIN daymill_capture.failures AS f CROSS JOIN daymill_capture.witness AS w`
 
@@ -185,13 +183,13 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 			return 0, err
 		}
 	}
-	var now, started string
+	var now string
 	var emptied, failed, backwards bool
 	var witness int64
-	if err := tx.QueryRow(ctx, in(r.config.Schema, checkSQL), r.mark.Seen).Scan(&now, &emptied, &failed, &witness, &started, &backwards); err != nil {
+	if err := tx.QueryRow(ctx, in(r.config.Schema, checkSQL), r.mark.Seen).Scan(&now, &emptied, &failed, &witness, &backwards); err != nil {
 		return 0, fmt.Errorf("check the queue: %w", err)
 	}
-	if err := r.recognize(witness, started); err != nil {
+	if err := r.recognize(ctx, witness); err != nil {
 		return 0, err
 	}
 	switch {
@@ -213,7 +211,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 	if _, err := tx.Exec(ctx, postgres.Local{"statement_timeout": "0"}.SQL()+"; "+sql); err != nil {
 		return 0, fmt.Errorf("read the queue: %w", err)
 	}
-	ordinals := map[int64]int{}
+	ordinals, read := map[int64]int{}, 0
 	r.marked, r.witnessed = false, false
 	for {
 		fetched, rows, err := r.fetch(ctx, tx, ordinals)
@@ -225,16 +223,21 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 		if err != nil {
 			return count, err
 		}
+		read += rows
 		done := rows == 0
-		if done {
-			r.mark = Mark{Seen: r.mark.Next}
-			batch.Mark = r.mark
+		if done && read == 0 && r.mark.Seq == 0 {
+			return 0, r.idle(ctx, tx, r.mark.Next)
 		}
-		// Without changes and marks, the mark in the log can stay: the next turn reads the same span again.
-		if len(batch.Changes) > 0 || done && (count > 0 || r.marked) {
-			if err := r.land(ctx, batch); err != nil {
+		if done {
+			batch.Mark = Mark{Seen: r.mark.Next}
+		}
+		if len(batch.Changes) > 0 || done {
+			if err := r.land(ctx, tx, batch); err != nil {
 				return count, err
 			}
+		}
+		if done {
+			r.mark = batch.Mark
 		}
 		count += len(batch.Changes)
 		if done {
@@ -363,7 +366,7 @@ func (r *Reader) complete(ctx context.Context, tx pgx.Tx, all fetched) (rest Bat
 		r.look = adapt(r.look, lookAtOnce, now-size)
 		size, total, from = now, total+now-size, upTo
 		if size >= maxBytes {
-			if err := r.land(ctx, rest); err != nil {
+			if err := r.land(ctx, tx, rest); err != nil {
 				return Batch{}, landed, err
 			}
 			landed += len(rest.Changes)
@@ -407,7 +410,32 @@ func document(text *string) json.RawMessage {
 // Rotate empties the resting queue, if everything in it has landed and nobody is writing to it, and puts the other one to rest if it is
 // large. The application waits for neither.
 func (r *Reader) Rotate(ctx context.Context) error {
-	err := r.config.Source.Tx(ctx, func(tx pgx.Tx) error {
+	err := r.rotate(ctx)
+	if postgres.IsLockTimeout(err) {
+		return nil // Somebody is writing to it; the next call tries again.
+	}
+	if err != nil {
+		return fmt.Errorf("rotate the queue: %w", err)
+	}
+	return nil
+}
+
+func (r *Reader) rotate(ctx context.Context) error {
+	var resting bool
+	err := r.config.Source.QueryRow(ctx, in(r.config.Schema, `
+		SELECT pg_catalog.pg_relation_size(CASE c.active WHEN 0 THEN 'daymill_capture.queue_1' ELSE 'daymill_capture.queue_0' END::regclass) > 0
+		FROM daymill_capture.control AS c`)).Scan(&resting)
+	if err != nil {
+		return err
+	}
+	if resting {
+		// A log that goes back to before this mark is noticed by the witness: it may not have what is emptied.
+		r.witnessed = false
+		if err := r.land(ctx, nil, Batch{Mark: r.mark}); err != nil {
+			return err
+		}
+	}
+	return r.config.Source.Tx(ctx, func(tx pgx.Tx) error {
 		var active int
 		var resting, working int64
 		err := tx.QueryRow(ctx, in(r.config.Schema, `
@@ -430,13 +458,6 @@ func (r *Reader) Rotate(ctx context.Context) error {
 		_, err = tx.Exec(ctx, in(r.config.Schema, "UPDATE daymill_capture.control SET active = "+other+", rotated_at = pg_catalog.now()"))
 		return err
 	})
-	if postgres.IsLockTimeout(err) {
-		return nil // Somebody is writing to it; the next call tries again.
-	}
-	if err != nil {
-		return fmt.Errorf("rotate the queue: %w", err)
-	}
-	return nil
 }
 
 // empty truncates a queue. A transaction that writes to the queue holds a lock until its end, so once this one has the lock, it
