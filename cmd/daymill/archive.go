@@ -268,13 +268,13 @@ func (c *archiveStatusCmd) Run(ctx context.Context, a *app) error {
 var errArchive = errors.New("the archive cannot be relied on: see the findings above, and what fixes them")
 
 func (c *archiveStatusCmd) covers(a *app, archive chain.Chain) {
-	to, last := archive.End()
+	to, last := archive.Written()
 	m := archive.Manifest
 	a.printf("database\t%s\n", m.Database)
 	if m.Detection {
 		a.printf("schema\tchanges are detected, and a new base follows each: the role is not a superuser\n")
 	}
-	a.printf("covered\tany time from %s to %s, position %s\n", archive.Since().Format(time.RFC3339), last.Format(time.RFC3339), to)
+	a.printf("covered\tany time from %s to %s, position %s\n", archive.Since().Format(time.RFC3339Nano), last.Format(time.RFC3339Nano), to)
 	for _, b := range archive.Bases {
 		a.printf("base\t%s, %s, %s bytes (%s)\n", b.Position, b.At.Format(time.RFC3339), number(b.Bytes()), b.Reason)
 	}

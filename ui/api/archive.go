@@ -81,7 +81,7 @@ func newArchiveAnswer(facts standing.Facts) archiveAnswer {
 	answer.BaseBytes, answer.SegmentBytes = standing.Bytes(&kept)
 	if facts.Unreadable == nil {
 		var last time.Time
-		answer.Position, last = kept.End()
+		answer.Position, last = kept.Written()
 		answer.Since, answer.Last = known(kept.Since()), known(last)
 	}
 	for _, found := range health.Judge(facts.Checks()) {

@@ -76,7 +76,7 @@ func newView(facts standing.Facts) view {
 		Bases: newest(archive.Bases), Segments: newest(archive.Segments), Gaps: newest(archive.Gaps), Proofs: newest(archive.Proofs),
 	}
 	if facts.Unreadable == nil {
-		v.Position, v.Last = archive.End()
+		v.Position, v.Last = archive.Written()
 	}
 	for _, one := range archive.Segments {
 		v.Text += one.Text

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ import (
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/ddl"
@@ -96,7 +98,7 @@ func Init(ctx context.Context, config Config, options Options) (m chain.Manifest
 		m.Files, err = companions(ctx, config.Store)
 	}
 	if err == nil {
-		m, _, err = Begin(ctx, config, m, "the first")
+		m, _, err = Begin(ctx, config, m, "the first", nil)
 	}
 	if err != nil {
 		return m, errors.Join(err, discard(context.WithoutCancel(ctx), config, m.Slot))
@@ -179,12 +181,50 @@ func companions(ctx context.Context, s *store.Store) (files []store.File, err er
 	return files, nil
 }
 
-// Begin begins a chain of segments: it creates the slot, and a base at the slot's first position. It drops an existing slot.
-func Begin(ctx context.Context, config Config, m chain.Manifest, reason string) (chain.Manifest, chain.Base, error) {
+// ErrBusy means that another process makes a base of the archive.
+var ErrBusy = errors.New("another base of this archive is being made: wait until it is complete")
+
+// alone opens the connection that makes a base. Until it is closed, no other process makes one: two bases at the same position would have the
+// same files, and a gap that is recorded beside a base would not say that it also begins there.
+func alone(ctx context.Context, config Config, slot string) (*pgconn.PgConn, error) {
+	conn, err := wal.Connect(ctx, config.URL, "idle_in_transaction_session_timeout=0")
+	if err != nil {
+		return nil, err
+	}
+	key := fnv.New64a()
+	_, _ = key.Write([]byte(slot)) // It never fails.
+	// A connection for replication has no parameters.
+	results, err := conn.Exec(ctx, fmt.Sprintf("SELECT pg_catalog.pg_try_advisory_lock(%d)", int64(key.Sum64()))).ReadAll() //nolint:gosec // Only a key.
+	switch {
+	case err != nil:
+		err = fmt.Errorf("lock the archive: %w", err)
+	case string(results[0].Rows[0][0]) != "t":
+		err = ErrBusy
+	}
+	if err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	return conn, nil
+}
+
+// Begin begins a chain of segments: it calls record, unless that is nil, drops an existing slot, and creates the slot and a base at its first
+// position. No other base of the archive is made meanwhile.
+func Begin(ctx context.Context, config Config, m chain.Manifest, reason string, record func(ctx context.Context) error) (chain.Manifest, chain.Base, error) {
+	conn, err := alone(ctx, config, m.Slot)
+	if err != nil {
+		return m, chain.Base{}, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if record != nil {
+		if err := record(ctx); err != nil {
+			return m, chain.Base{}, err
+		}
+	}
 	if err := wal.DropSlot(ctx, config.Source, m.Slot); err != nil {
 		return m, chain.Base{}, err
 	}
-	base, err := take(ctx, config, &m, pglogrepl.CreateReplicationSlotOptions{}, m.Slot, reason)
+	base, err := take(ctx, config, conn, &m, pglogrepl.CreateReplicationSlotOptions{}, m.Slot, reason)
 	if err == nil && m.From == "" {
 		m.From = base.Position
 		err = chain.WriteManifest(ctx, config.Store, m)
@@ -192,29 +232,31 @@ func Begin(ctx context.Context, config Config, m chain.Manifest, reason string) 
 	return m, base, err
 }
 
-// Take makes another base, while the stream continues.
+// Take makes another base, while the stream continues. It returns [ErrBusy] if another one is being made.
 func Take(ctx context.Context, config Config, reason string) (chain.Base, error) {
 	m, err := chain.ReadManifest(ctx, config.Store)
 	if err != nil {
 		return chain.Base{}, err
 	}
-	random := make([]byte, 4) //nolint:mnd // Two bases may be made at the same time.
+	conn, err := alone(ctx, config, m.Slot)
+	if err != nil {
+		return chain.Base{}, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	random := make([]byte, 4) //nolint:mnd // The slot of a base whose process was killed may still exist.
 	_, _ = rand.Read(random)
-	return take(ctx, config, &m, pglogrepl.CreateReplicationSlotOptions{Temporary: true}, m.Slot+"_"+hex.EncodeToString(random), reason)
+	return take(ctx, config, conn, &m, pglogrepl.CreateReplicationSlotOptions{Temporary: true}, m.Slot+"_"+hex.EncodeToString(random), reason)
 }
 
 // take creates a slot and dumps its snapshot, which exists until the connection runs another command.
-func take(ctx context.Context, config Config, manifest *chain.Manifest, options pglogrepl.CreateReplicationSlotOptions, name, reason string) (base chain.Base, err error) {
+func take(
+	ctx context.Context, config Config, conn *pgconn.PgConn, manifest *chain.Manifest, options pglogrepl.CreateReplicationSlotOptions, name, reason string,
+) (base chain.Base, err error) {
 	codec, err := manifest.Codec()
 	if err != nil {
 		return base, err
 	}
 	begun := config.Clock.Now()
-	conn, err := wal.Connect(ctx, config.URL, "idle_in_transaction_session_timeout=0")
-	if err != nil {
-		return base, err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
 	if manifest.Detection {
 		base.Schema, err = ddl.Publish(ctx, config.Source, manifest.Slot)
 	} else {

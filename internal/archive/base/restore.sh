@@ -43,7 +43,12 @@ base=
 next= # position of the base after it
 for json in bases/*/base.json; do
   moment=$(value "$json" at)
-  if ! [ "${moment%Z}" \> "$at" ]; then base=$(value "$json" position); elif [ -z "$next" ]; then next=$(value "$json" position); fi
+  if [ "$at" \> "${moment%Z}" ]; then
+    base=$(value "$json" position)
+    next=
+  elif [ -z "$next" ]; then
+    next=$(value "$json" position)
+  fi
 done
 [ -n "$base" ] || { echo "there is no base from before $at" >&2; exit 1; }
 dir=bases/$(echo "$base" | tr / -)
@@ -51,7 +56,7 @@ dir=bases/$(echo "$base" | tr / -)
 for json in gaps/*.json; do
   [ -e "$json" ] || continue
   moment=$(value "$json" at)
-  if ! [ "$(value "$json" from)" \< "$base" ] && ! [ "${moment%Z}" \> "$at" ]; then
+  if ! [ "$(value "$json" from)" \< "$base" ] && [ "$at" \> "${moment%Z}" ]; then
     echo "the archive has a gap from $moment on, to its next base: $(value "$json" reason)" >&2
     exit 1
   fi
@@ -60,10 +65,16 @@ done
 # The segments, from the one with the base's position on.
 final= # the position where the last segment ends, if it is sealed, or begins
 segments=
-for segment in $(ls segments | sed -n 's/\.sql.*//p' | sort -u); do
+for segment in $(ls segments 2>/dev/null | sed -n 's/\.sql.*//p' | sort -u); do
   [ "$(echo "$segment" | tr - /)" \> "$base" ] || segments=
   segments="$segments $segment"
 done
+first=${segments# }
+first=$(echo "${first%% *}" | tr - /)
+if [ "$first" \> "$base" ]; then
+  echo "the transactions between the base $base and $first were pruned, or are missing" >&2
+  exit 1
+fi
 
 sums() { awk -F'"' '/"name":/ { name = $4 } /"sha256":/ { print $4 "  " name }' "$@"; }
 sums manifest.json | grep '\.sql$' | sha256sum -c --quiet >&2
@@ -135,7 +146,7 @@ EMPTY
     }
     function torn() { print "a segment is torn, or one is missing" >"/dev/stderr"; failed = 1; exit 1 }
     inside() { if (!skip) { flush(); print }; next }
-    /^-- Daymill archive, / { if (end != "" && end != $NF) torn(); end = "none" }
+    /^-- Daymill archive, / { if (!over && end != "" && end != $NF) torn(); end = "none" }
     /^-- end of segment / { end = $NF }
     /^-- at / || /^BEGIN; -- / || /^COMMIT; -- / { here = $3 }
     /^BEGIN; -- / { last = substr($4, 1, 26); if (last > at) over = 1; within = 1; skip = over || here < base }
@@ -148,9 +159,10 @@ EMPTY
     /^COMMIT; -- / { within = skip = 0 }
     END {
       if (failed) exit 1
-      # A base can be made before the transactions before it are written.
-      if (next_base != "" && here < next_base && last < at) {
-        print "the archive does not have the transactions between " here " and its base " next_base " yet" >"/dev/stderr"
+      # A base can be made before the transactions before it are written. Without a later base, nothing shows that later ones are not missing.
+      if (at != "9999" && !over && last < at && (next_base == "" || here < next_base)) {
+        print "the archive does not have all transactions before " (next_base == "" ? "that time" : "its base " next_base) \
+          (last == "" ? "" : ": its last one is of " last) >"/dev/stderr"
         exit 1
       }
       flush()

@@ -288,8 +288,8 @@ func (c *Chain) next(position string) (next Base, has bool) {
 	return next, false
 }
 
-// Missing returns the gaps that begin because transactions after the last written one are lost: one up to the next base, and one after each
-// later base.
+// Missing returns the gaps to record when the transactions after the last written one are lost: one from there to the next base, and one from
+// each base after it.
 func (c *Chain) Missing(reason string) (gaps []Gap) {
 	to, last := c.Written()
 	gaps = []Gap{{From: to, At: last, Kind: GapSlot, Reason: reason}}
@@ -339,7 +339,7 @@ func (c *Chain) Choose(target Target) (base Base, err error) {
 	case len(c.Bases) == 0:
 		return base, errors.New("the archive has no complete base: run daymill archive base")
 	case !found:
-		return base, fmt.Errorf("the archive begins at %s, %s: choose a later position or time", c.Bases[0].Position, c.Bases[0].At.Format(time.RFC3339))
+		return base, fmt.Errorf("the archive begins at %s, %s: choose a later position or time", c.Bases[0].Position, c.Bases[0].At.Format(time.RFC3339Nano))
 	case lsn > to:
 		return base, fmt.Errorf("the archive ends at %s: choose an earlier position", to)
 	}
@@ -349,29 +349,49 @@ func (c *Chain) Choose(target Target) (base Base, err error) {
 				g.From, g.At.Format(time.RFC3339Nano), c.after(g), g.Reason)
 		}
 	}
+	next, has := c.next(base.Position)
+	written, lastCommit := c.Written()
+	_, last := c.End()
+	switch {
 	// A base can be made before the stream has written the transactions before it.
-	if next, has := c.next(base.Position); has {
-		if to, last := c.Written(); to < next.Position && beyond(max(to, base.Position), last) && lsn != base.Position {
-			return base, fmt.Errorf("the archive does not have the transactions between %s and its base %s yet: wait until daymill archive run, or a worker, has written them, or choose another position or time",
-				to, next.Position)
-		}
+	case has && written < next.Position && beyond(max(written, base.Position), lastCommit) && lsn != base.Position:
+		return base, fmt.Errorf("the archive does not have the transactions between %s and its base %s yet: wait until daymill archive run, or a worker, has written them, or choose another position or time",
+			written, next.Position)
+	case !has && target.Time.After(last):
+		return base, fmt.Errorf("the archive's last transaction is of %s: choose an earlier time, or leave it out to restore everything", last.Format(time.RFC3339Nano))
 	}
 	// The transactions between an old base and the first segment were pruned.
 	if from := c.Manifest.From; base.Position < from && lsn != base.Position {
 		return base, fmt.Errorf("transactions between the base %s and %s were pruned: choose %s, or a position from %s on", base.Position, from, base.Position, from)
 	}
+	if from := c.follows(base); from > base.Position && lsn != base.Position {
+		return base, fmt.Errorf("the archive does not have the transactions between its base %s and %s: choose another position or time", base.Position, from)
+	}
 	return base, nil
 }
 
-// Joined reports whether the archive has all transactions between a base and a later position.
-func (c *Chain) Joined(base Base, position string) bool {
+// follows returns where the first segment begins that has transactions after a base; empty if there is none.
+func (c *Chain) follows(base Base) string {
+	for _, s := range c.After(base) {
+		return s.From
+	}
+	return c.Open
+}
+
+// Joined returns an error if the archive does not have all transactions between a base and a later position.
+func (c *Chain) Joined(base Base, position string) error {
 	for _, g := range c.Gaps {
 		if g.From >= base.Position && g.From < position {
-			return false
+			return errors.New("there is a gap after it")
 		}
 	}
-	to, _ := c.Written()
-	return base.Position >= c.Manifest.From && position <= to
+	if base.Position < c.Manifest.From || c.follows(base) > base.Position {
+		return errors.New("transactions after it were pruned, or are missing")
+	}
+	if to, _ := c.Written(); position > to {
+		return fmt.Errorf("transactions from %s on are not archived yet", to)
+	}
+	return nil
 }
 
 // after returns where a gap ends: at the next base.

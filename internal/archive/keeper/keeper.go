@@ -71,33 +71,40 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if manifest.Detection {
 		group.Go(func() { k.detect(ctx, again) })
 	}
+	config := stream.Config{
+		Source: k.Source, URL: k.URL, Store: k.Store, Clock: k.Clock, Size: k.Size, Age: k.Age,
+		Started: func() {
+			call(again)
+			telemetry.Tell(ctx, k.Listeners, signal.Start{Database: manifest.Database})
+			if k.Started != nil {
+				k.Started()
+			}
+		},
+		Sealed: func(seal segment.Seal) {
+			telemetry.Tell(ctx, k.Listeners, signal.Seal{
+				Position: seal.To, Transactions: seal.Transactions, Bytes: seal.File.Bytes, Text: seal.Text, LastCommit: seal.LastCommit,
+			})
+		},
+		Lost: func(gap chain.Gap) {
+			k.tell(ctx, gap)
+			call(again)
+		},
+	}
 	for {
-		err := stream.Run(ctx, stream.Config{
-			Source: k.Source, URL: k.URL, Store: k.Store, Clock: k.Clock, Size: k.Size, Age: k.Age,
-			Started: func() {
-				call(again)
-				telemetry.Tell(ctx, k.Listeners, signal.Start{Database: manifest.Database})
-				if k.Started != nil {
-					k.Started()
-				}
-			},
-			Sealed: func(seal segment.Seal) {
-				telemetry.Tell(ctx, k.Listeners, signal.Seal{
-					Position: seal.To, Transactions: seal.Transactions, Bytes: seal.File.Bytes, Text: seal.Text, LastCommit: seal.LastCommit,
-				})
-			},
-			Lost: func(gap chain.Gap) {
-				k.tell(ctx, gap)
-				call(again)
-			},
-		})
-		if errors.Is(err, stream.ErrGap) && ctx.Err() == nil {
-			err = k.begin(ctx, err)
+		err := stream.Run(ctx, config)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, stream.ErrGap):
+			err = k.begin(ctx, config)
+		case errors.Is(err, stream.ErrOlder):
+			// The slot belongs to another history, and could not be told from the archive's once the WAL is longer.
+			err = errors.Join(err, wal.DropSlot(ctx, k.Source, manifest.Slot))
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil && !errors.Is(err, stream.ErrBusy) {
+		if err != nil && !errors.Is(err, stream.ErrBusy) && !errors.Is(err, base.ErrBusy) {
 			k.failed(ctx, err)
 		}
 		if k.Clock.Sleep(ctx, retry) != nil {
@@ -125,8 +132,39 @@ func (k *Keeper) based(ctx context.Context, made chain.Base, err error) {
 	telemetry.Tell(ctx, k.Listeners, signal.Base{Position: made.Position, Reason: made.Reason, Bytes: made.Bytes(), Took: made.Took, Err: err})
 }
 
+// errJoined means that another keeper has begun a new chain.
+var errJoined = errors.New("the archive has no gap any more")
+
 // begin records the gaps and begins a new chain of segments. It records the gaps first, so that it can continue if it is killed in between.
-func (k *Keeper) begin(ctx context.Context, cause error) error {
+func (k *Keeper) begin(ctx context.Context, config stream.Config) error {
+	manifest, err := chain.ReadManifest(ctx, k.Store)
+	if err != nil {
+		return err
+	}
+	recorded := false
+	_, made, err := base.Begin(ctx, k.Config, manifest, "a gap", func(ctx context.Context) error {
+		err := k.record(ctx, config)
+		recorded = err == nil
+		return err
+	})
+	if recorded {
+		k.based(ctx, made, err)
+	}
+	if errors.Is(err, errJoined) {
+		return nil
+	}
+	return err
+}
+
+// record records the gaps, unless there is none any more.
+func (k *Keeper) record(ctx context.Context, config stream.Config) error {
+	cause := stream.Check(ctx, config)
+	if cause == nil {
+		return errJoined
+	}
+	if !errors.Is(cause, stream.ErrGap) {
+		return cause
+	}
 	archive, err := chain.Read(ctx, k.Store)
 	if err != nil {
 		return err
@@ -147,9 +185,7 @@ func (k *Keeper) begin(ctx context.Context, cause error) error {
 		}
 		k.tell(ctx, gap)
 	}
-	_, made, err := base.Begin(ctx, k.Config, archive.Manifest, "a gap")
-	k.based(ctx, made, err)
-	return err
+	return nil
 }
 
 // bases makes a base whenever the archive cannot be restored to its end.
@@ -168,7 +204,9 @@ func (k *Keeper) bases(ctx context.Context, again <-chan struct{}) {
 			if err == nil {
 				var made chain.Base
 				made, err = base.Take(ctx, k.Config, "a change of the schema")
-				k.based(ctx, made, err)
+				if !errors.Is(err, base.ErrBusy) {
+					k.based(ctx, made, err)
+				}
 			}
 			if err != nil && k.Clock.Sleep(ctx, retry) != nil {
 				return

@@ -144,8 +144,8 @@ func (r *restoration) resume(ctx context.Context, db *postgres.DB) error {
 	}
 	for _, b := range r.chain.Bases {
 		if b.Position == base {
-			if !r.chain.Joined(b, r.base.Position) {
-				return fmt.Errorf("the interrupted restore began with the base %s, and there is a gap after it: create a new database", base)
+			if err := r.chain.Joined(b, r.base.Position); err != nil {
+				return fmt.Errorf("the interrupted restore began with the base %s, and %w: create a new database", base, err)
 			}
 			r.base = b
 			return nil

@@ -267,7 +267,7 @@ func (w *Writer) Close(ctx context.Context, whole bool) (err error) {
 	return errors.Join(err, w.file.Close())
 }
 
-// Finish seals the last segment of an archive before a gap. It does nothing if all segments are sealed.
+// Finish seals the last segment of an archive before a gap, or deletes it if it has no transactions. It does nothing if all segments are sealed.
 func Finish(ctx context.Context, s *store.Store, codec store.Codec) error {
 	_, open, err := List(ctx, s, map[string]Seal{})
 	if err != nil || open == "" {
@@ -278,8 +278,11 @@ func Finish(ctx context.Context, s *store.Store, codec store.Codec) error {
 		return fmt.Errorf("%s is not a valid name of a segment", Name(open))
 	}
 	w, cut, err := Open(ctx, s, codec, from)
-	if err != nil || cut == 0 {
+	if err != nil {
 		return err
+	}
+	if cut == 0 {
+		return s.Delete(ctx, Name(open))
 	}
 	if err := w.Cut(cut); err != nil {
 		return err

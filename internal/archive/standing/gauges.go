@@ -74,7 +74,7 @@ func (f Facts) samples() []telemetry.Sample {
 			samples = append(samples, telemetry.Reading(gauge, f.Now.Sub(at).Seconds()))
 		}
 	}
-	_, last := f.Chain.End()
+	_, last := f.Chain.Written()
 	age(lastAge, last)
 	for _, seal := range slices.Backward(f.Chain.Segments) {
 		if seal.Transactions > 0 {

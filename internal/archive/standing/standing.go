@@ -110,7 +110,7 @@ func (f Facts) late() string {
 	if f.Unreadable != nil || !f.HasSlot {
 		return ""
 	}
-	_, last := f.Chain.End()
+	_, last := f.Chain.Written()
 	switch {
 	case !f.Slot.Active:
 		return "no process archives the database: start daymill archive run, or a worker with DAYMILL_ARCHIVE"

@@ -61,6 +61,9 @@ type Config struct {
 // ErrGap means that transactions are missing between the archive and the slot.
 var ErrGap = errors.New("transactions are missing in the archive")
 
+// ErrOlder means that the database lacks what was archived: it was restored from a backup.
+var ErrOlder = errors.New("the database is older than its archive: it was restored from a backup")
+
 // ErrBusy means that another process reads the slot.
 var ErrBusy = errors.New("another process archives this database")
 
@@ -95,23 +98,8 @@ func Run(ctx context.Context, config Config) (err error) {
 	if config.Age == 0 {
 		config.Age = DefaultAge
 	}
-	archive, err := chain.Read(ctx, config.Store)
+	archive, writer, cut, err := prepare(ctx, config)
 	if err != nil {
-		return err
-	}
-	codec, err := archive.Manifest.Codec()
-	if err != nil {
-		return err
-	}
-	begins, err := pglogrepl.ParseLSN(archive.Begins())
-	if err != nil {
-		return fmt.Errorf("read where the archive begins: %w", err)
-	}
-	writer, cut, err := segment.Open(ctx, config.Store, codec, begins)
-	if err != nil {
-		return err
-	}
-	if err := check(ctx, config, archive.Manifest, writer.To); err != nil {
 		return err
 	}
 	now := config.Clock.Now()
@@ -145,6 +133,31 @@ func Run(ctx context.Context, config Config) (err error) {
 	return errors.Join(err, writer.Close(ctx, err == nil && !r.open))
 }
 
+// Check returns the error with which Run would fail at once, such as [ErrGap].
+func Check(ctx context.Context, config Config) error {
+	_, _, _, err := prepare(ctx, config)
+	return err
+}
+
+// prepare returns the writer of the current chain of segments. Until [segment.Writer.Cut], nothing is written.
+func prepare(ctx context.Context, config Config) (archive chain.Chain, writer *segment.Writer, cut int64, err error) {
+	if archive, err = chain.Read(ctx, config.Store); err != nil {
+		return archive, nil, 0, err
+	}
+	codec, err := archive.Manifest.Codec()
+	if err != nil {
+		return archive, nil, 0, err
+	}
+	begins, err := pglogrepl.ParseLSN(archive.Begins())
+	if err != nil {
+		return archive, nil, 0, fmt.Errorf("read where the archive begins: %w", err)
+	}
+	if writer, cut, err = segment.Open(ctx, config.Store, codec, begins); err != nil {
+		return archive, nil, 0, err
+	}
+	return archive, writer, cut, check(ctx, config, archive.Manifest, writer.To)
+}
+
 // check returns ErrGap if the slot does not have all changes that the archive lacks.
 func check(ctx context.Context, config Config, manifest chain.Manifest, to pglogrepl.LSN) error {
 	system, err := wal.Identify(ctx, config.URL)
@@ -157,6 +170,9 @@ func check(ctx context.Context, config Config, manifest chain.Manifest, to pglog
 		return err
 	case system.ID != manifest.SystemID:
 		return fmt.Errorf("the archive belongs to database %s in another cluster", manifest.Database)
+	case system.WAL < to:
+		return fmt.Errorf("%w: the archive ends at %s, and the database's WAL at %s. The database is archived again, after a gap, once its WAL is longer. To archive it now, begin a new archive: run daymill archive remove, and then init",
+			ErrOlder, to, system.WAL)
 	case !has:
 		return fmt.Errorf("%w: the slot %s is gone", ErrGap, manifest.Slot)
 	case slot.Lost():

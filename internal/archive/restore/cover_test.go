@@ -1,0 +1,285 @@
+package restore_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/archive/base"
+	"github.com/daymill/daymill/internal/archive/chain"
+	"github.com/daymill/daymill/internal/archive/keeper"
+	"github.com/daymill/daymill/internal/archive/restore"
+	"github.com/daymill/daymill/internal/archive/retention"
+	"github.com/daymill/daymill/internal/archive/store"
+	"github.com/daymill/daymill/internal/pgserver"
+	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+// TestCover: a restore, with Daymill or with psql alone, has exactly what the database had, or is refused.
+func TestCover(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_wal_senders": "30", "max_replication_slots": "30"})
+	for name, test := range map[string]func(t *testing.T, b *testBundle){
+		"BeforeGap":    beforeGap,
+		"LateBase":     lateBase,
+		"LaterThanAll": laterThanAll,
+		"PrunedScript": prunedScript,
+		"TwoKeepers":   twoKeepers,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := &testBundle{server: server, db: application(t, server), clock: hastyClock{}}
+			b.begin(t)
+			b.psql(t, "-c", "CREATE TABLE t (i int)", "-c", "INSERT INTO t VALUES (1)")
+			test(t, b)
+		})
+	}
+}
+
+// moment is a point to restore to, and what the database had then.
+type moment struct {
+	target chain.Target // with a position
+	at     time.Time
+	want   string
+}
+
+const rowsOfT = "SELECT coalesce(string_agg(i::text, ' ' ORDER BY i), '') FROM t"
+
+func (b *testBundle) now(t *testing.T) (m moment) {
+	t.Helper()
+	m.target.LSN = b.position(t)
+	require.NoError(t, b.db.QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(&m.at))
+	m.want = b.value(t, b.db.URL, rowsOfT)
+	return m
+}
+
+const scriptTime = "2006-01-02T15:04:05.000000"
+
+// exact restores a moment by position, by time and with the script.
+func (b *testBundle) exact(t *testing.T, m moment) {
+	t.Helper()
+	require.Equal(t, m.want, b.value(t, b.restored(t, restore.Config{Target: m.target}), rowsOfT))
+	require.Equal(t, m.want, b.value(t, b.restored(t, restore.Config{Target: chain.Target{Time: m.at}}), rowsOfT))
+	into := b.fresh(t)
+	b.script(t, into, m.at.UTC().Format(scriptTime))
+	require.Equal(t, m.want, b.value(t, into, rowsOfT))
+}
+
+// denied is exact for a moment that is not covered.
+func (b *testBundle) denied(t *testing.T, m moment, position, time, script string) {
+	t.Helper()
+	_, err := restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.fresh(t), Target: m.target})
+	require.ErrorContains(t, err, position)
+	_, err = restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.fresh(t), Target: chain.Target{Time: m.at}})
+	require.ErrorContains(t, err, time)
+	require.Contains(t, b.refused(t, b.fresh(t), m.at.UTC().Format(scriptTime)), script)
+}
+
+func (b *testBundle) loseSlot(t *testing.T) {
+	t.Helper()
+	dropped, err := keeper.Guard(t.Context(), b.config(), 1)
+	require.NoError(t, err)
+	require.True(t, dropped)
+}
+
+// beforeGap: what is before a gap can be restored, although the files go on after it.
+func beforeGap(t *testing.T, b *testBundle) {
+	t.Helper()
+	stop := b.keep(t)
+	m := b.now(t)
+	b.psql(t, "-c", "INSERT INTO t VALUES (2)")
+	b.caughtUp(t)
+	stop()
+	b.loseSlot(t)
+	stop = b.keep(t)
+	b.eventually(t, func(c chain.Chain) bool { return len(c.Bases) == 2 && !c.Gapped() })
+	b.psql(t, "-c", "INSERT INTO t VALUES (3)")
+	b.caughtUp(t)
+	stop()
+	b.exact(t, m)
+}
+
+// lateBase: a base is being made when the slot is lost. Nobody begins a new chain before it is complete, and there is a gap after it, too.
+func lateBase(t *testing.T, b *testBundle) {
+	t.Helper()
+	stop := b.keep(t)
+	b.caughtUp(t)
+	stop()
+	b.loseSlot(t)
+	b.psql(t, "-c", "INSERT INTO t VALUES (2)")
+	place := &gated{Place: b.store.Place, reached: make(chan struct{}), gate: make(chan struct{})}
+	config := b.config()
+	config.Store = store.New(place)
+	done := make(chan error, 1)
+	go func() {
+		_, err := base.Take(t.Context(), config, "a test")
+		done <- err
+	}()
+	<-place.reached
+	_, err := base.Take(t.Context(), b.config(), "a test")
+	require.ErrorIs(t, err, base.ErrBusy)
+	b.psql(t, "-c", "INSERT INTO t VALUES (3)")
+	m := b.now(t)
+	looked := &lookedClock{}
+	b.clock = looked
+	keeping := b.keepSoon(t)
+	require.Eventually(t, func() bool { return looked.times.Load() > 3 }, time.Minute, 10*time.Millisecond)
+	require.Len(t, b.chain(t).Bases, 1)
+	close(place.gate)
+	require.NoError(t, <-done)
+	b.eventually(t, func(c chain.Chain) bool { return len(c.Bases) == 3 && !c.Gapped() })
+	b.psql(t, "-c", "INSERT INTO t VALUES (4)")
+	b.caughtUp(t)
+	keeping()
+	require.Len(t, b.chain(t).Gaps, 2)
+	const gap = "the archive has a gap from"
+	b.denied(t, m, gap, gap, gap)
+	b.equal(t, b.restored(t, restore.Config{}))
+}
+
+// lookedClock counts how often somebody waits.
+type lookedClock struct {
+	hastyClock
+
+	times atomic.Int64
+}
+
+func (c *lookedClock) Sleep(ctx context.Context, d time.Duration) error {
+	c.times.Add(1)
+	return c.hastyClock.Sleep(ctx, d)
+}
+
+// keepSoon runs a keeper until stop is called, and does not wait until it archives.
+func (b *testBundle) keepSoon(t *testing.T, listeners ...telemetry.Listener) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	k := keeper.Keeper{Config: b.config(), Listeners: listeners}
+	go func() { done <- k.Run(ctx) }()
+	return func() {
+		cancel()
+		require.NoError(t, <-done)
+	}
+}
+
+// laterThanAll: the archive cannot know what was committed after its last transaction.
+func laterThanAll(t *testing.T, b *testBundle) {
+	t.Helper()
+	stop := b.keep(t)
+	b.caughtUp(t)
+	stop()
+	b.psql(t, "-c", "INSERT INTO t VALUES (2)")
+	m := b.now(t)
+	b.denied(t, m, "the archive ends at", "the archive's last transaction is of", "the archive does not have all transactions before that time")
+	_, err := base.Take(t.Context(), b.config(), "a test")
+	require.NoError(t, err)
+	b.psql(t, "-c", "INSERT INTO t VALUES (3)")
+	later := b.now(t)
+	b.denied(t, later, "the archive ends at", "the archive's last transaction is of", "the archive does not have all transactions before that time")
+	stop = b.keep(t)
+	b.caughtUp(t)
+	stop()
+	b.exact(t, m)
+	b.exact(t, later)
+}
+
+// prunedScript: transactions after an old base were pruned.
+func prunedScript(t *testing.T, b *testBundle) {
+	t.Helper()
+	stop := b.run(t, 100)
+	b.caughtUp(t)
+	_, err := base.Take(t.Context(), b.config(), "a test")
+	require.NoError(t, err)
+	b.psql(t, "-c", "INSERT INTO t VALUES (2)")
+	b.caughtUp(t)
+	m := b.now(t)
+	b.psql(t, "-c", "INSERT INTO t VALUES (3)")
+	b.caughtUp(t)
+	made, err := base.Take(t.Context(), b.config(), "a test")
+	require.NoError(t, err)
+	b.psql(t, "-c", "INSERT INTO t VALUES (4)")
+	b.caughtUp(t)
+	stop()
+	b.exact(t, m)
+	plan, err := retention.Prune(t.Context(), b.store, retention.Default(), made.At.Add(8*24*time.Hour))
+	require.NoError(t, err)
+	require.NotEmpty(t, plan.Segments)
+	b.denied(t, m, "were pruned", "were pruned", "were pruned")
+}
+
+// twoKeepers: a second keeper does not begin a chain of its own while the first one makes the base of the new one.
+func twoKeepers(t *testing.T, b *testBundle) {
+	t.Helper()
+	b.loseSlot(t)
+	whole := b.store
+	place := &gated{Place: b.store.Place, reached: make(chan struct{}), gate: make(chan struct{})}
+	b.store = store.New(place)
+	first := b.keepSoon(t)
+	<-place.reached
+	b.store = whole
+	looked := &lookedClock{}
+	b.clock = looked
+	second := b.keepSoon(t)
+	require.Eventually(t, func() bool { return looked.times.Load() > 5 }, time.Minute, 10*time.Millisecond)
+	close(place.gate)
+	b.eventually(t, func(c chain.Chain) bool { return len(c.Bases) == 2 && !c.Gapped() })
+	first() // Its store has no directory, so it seals a segment only after minutes.
+	b.caughtUp(t)
+	second()
+	archive := b.chain(t)
+	require.Len(t, archive.Bases, 2)
+	require.Len(t, archive.Gaps, 1)
+	b.equal(t, b.restored(t, restore.Config{}))
+}
+
+// TestOlder: the database becomes an older copy of its disk. What was archived is not mixed with what is written from then on.
+func TestOlder(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Server(t, map[string]string{"wal_level": "logical"})
+	b := &testBundle{server: server, db: application(t, server), clock: hastyClock{}}
+	b.begin(t)
+	backup := filepath.Join(t.TempDir(), "backup")
+	replace := func(from, to string) {
+		t.Helper()
+		require.NoError(t, server.Stop(t.Context(), pgserver.Fast))
+		require.NoError(t, os.RemoveAll(to))
+		output, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
+		require.NoError(t, err, string(output))
+		require.NoError(t, server.Start(t.Context()))
+		b.db.Reset()
+	}
+	stop := b.keep(t)
+	b.psql(t, "-c", "CREATE TABLE t (i int)", "-c", "INSERT INTO t VALUES (1)")
+	b.caughtUp(t)
+	stop()
+	replace(server.DataDir(), backup)
+	stop = b.keep(t)
+	b.psql(t, "-c", "INSERT INTO t VALUES (2)")
+	m := b.now(t)
+	b.psql(t, "-c", "CREATE TABLE filler AS SELECT i, repeat('x', 500) AS v FROM generate_series(1, 5000) AS i")
+	b.caughtUp(t)
+	stop()
+	replace(backup, server.DataDir())
+	heard := &errorsHeard{}
+	stop = b.keepSoon(t, heard)
+	require.Eventually(t, func() bool { return strings.Contains(heard.all(), "the database is older than its archive") }, time.Minute, 10*time.Millisecond)
+	b.db.Wait(t, "NOT EXISTS (SELECT FROM pg_replication_slots)")
+	b.psql(t, "-c", "INSERT INTO t VALUES (3)", "-c", "CREATE TABLE filler AS SELECT i, repeat('x', 500) AS v FROM generate_series(1, 15000) AS i")
+	b.eventually(t, func(c chain.Chain) bool { return len(c.Bases) == 2 && !c.Gapped() })
+	b.psql(t, "-c", "INSERT INTO t VALUES (4)")
+	b.caughtUp(t)
+	stop()
+	archive := b.chain(t)
+	_, err := archive.Verify(t.Context())
+	require.NoError(t, err)
+	b.equal(t, b.restored(t, restore.Config{}))
+	b.exact(t, m)
+}
