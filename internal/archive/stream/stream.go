@@ -39,6 +39,8 @@ const (
 	quiet = 10 * time.Second
 	// rest is how long a segment without transactions stays unsealed, if only sealing makes it durable.
 	rest = time.Hour
+	// unfinished is more than a crash takes away of a record of which only a part was on disk, in bytes. An idle stream may be at that part.
+	unfinished = 1 << 20
 	// closing is how long sealing the last segment may take when the stream stops.
 	closing = 30 * time.Second
 )
@@ -98,7 +100,11 @@ func Run(ctx context.Context, config Config) (err error) {
 	if config.Age == 0 {
 		config.Age = DefaultAge
 	}
-	archive, writer, cut, err := prepare(ctx, config)
+	archive, err := chain.Read(ctx, config.Store)
+	if err != nil {
+		return err
+	}
+	writer, cut, err := open(ctx, config, archive)
 	if err != nil {
 		return err
 	}
@@ -135,27 +141,27 @@ func Run(ctx context.Context, config Config) (err error) {
 
 // Check returns the error with which Run would fail at once, such as [ErrGap].
 func Check(ctx context.Context, config Config) error {
-	_, _, _, err := prepare(ctx, config)
+	archive, err := chain.Read(ctx, config.Store)
+	if err == nil {
+		_, _, err = open(ctx, config, archive)
+	}
 	return err
 }
 
-// prepare returns the writer of the current chain of segments. Until [segment.Writer.Cut], nothing is written.
-func prepare(ctx context.Context, config Config) (archive chain.Chain, writer *segment.Writer, cut int64, err error) {
-	if archive, err = chain.Read(ctx, config.Store); err != nil {
-		return archive, nil, 0, err
-	}
+// open returns the writer of the current chain of segments, and where to cut its file. Until [segment.Writer.Cut], nothing is written.
+func open(ctx context.Context, config Config, archive chain.Chain) (writer *segment.Writer, cut int64, err error) {
 	codec, err := archive.Manifest.Codec()
 	if err != nil {
-		return archive, nil, 0, err
+		return nil, 0, err
 	}
 	begins, err := pglogrepl.ParseLSN(archive.Begins())
 	if err != nil {
-		return archive, nil, 0, fmt.Errorf("read where the archive begins: %w", err)
+		return nil, 0, fmt.Errorf("read where the archive begins: %w", err)
 	}
 	if writer, cut, err = segment.Open(ctx, config.Store, codec, begins); err != nil {
-		return archive, nil, 0, err
+		return nil, 0, err
 	}
-	return archive, writer, cut, check(ctx, config, archive.Manifest, writer.To)
+	return writer, cut, check(ctx, config, archive.Manifest, writer.To)
 }
 
 // check returns ErrGap if the slot does not have all changes that the archive lacks.
@@ -170,7 +176,7 @@ func check(ctx context.Context, config Config, manifest chain.Manifest, to pglog
 		return err
 	case system.ID != manifest.SystemID:
 		return fmt.Errorf("the archive belongs to database %s in another cluster", manifest.Database)
-	case system.WAL < to:
+	case system.WAL+unfinished < to:
 		return fmt.Errorf("%w: the archive ends at %s, and the database's WAL at %s. The database is archived again, after a gap, once its WAL is longer. To archive it now, begin a new archive: run daymill archive remove, and then init",
 			ErrOlder, to, system.WAL)
 	case !has:

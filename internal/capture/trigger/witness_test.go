@@ -110,7 +110,8 @@ func (b *witnessBundle) crashed(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		b.Reset()
-		return b.DB.DB.Ping(t.Context()) == nil && b.DB.Ping(t.Context()) == nil
+		_, err := b.Exec(t.Context(), "SELECT")
+		return err == nil && b.Ping(t.Context()) == nil
 	}, time.Minute, 10*time.Millisecond)
 	b.durable = "0/0"
 }

@@ -70,7 +70,7 @@ func gaps() []broken {
 		edit("Capture/Witness/Crash", triggerPkg, "^TestReader_Crash$", witnessGo, "", "if tx != nil {", "if tx != nil && r.witness == 0 {"),
 		edit("Capture/Witness/Idle", triggerPkg, "^TestReader_Crash$", witnessGo, "", "r.mark.Next, r.mark.Seq = \"\", 0", "r.mark = Mark{Seen: next}"),
 		edit("Capture/Witness/Unlanded", triggerPkg, "^TestReader_Unlanded$", witnessGo, "", "r.witness, r.witnessed = witness, true\n\t\treturn r.land(ctx, nil, Batch{Mark: r.mark})", "r.witness, r.witnessed = witness, true\n\t\treturn nil"),
-		edit("Capture/Witness/Suspended", triggerPkg, "^TestReader_Unlanded$", witnessGo, "func (r *Reader) bear(", "return ErrAgain", "return ErrRestored"),
+		edit("Capture/Witness/Suspended", triggerPkg, "^TestReader_Unlanded$", witnessGo, "func (r *Reader) recognize(", "return ErrAgain", "return ErrRestored"),
 		edit("Capture/Witness/Upgrade", triggerPkg, "^TestInstall_Upgrade$", "internal/capture/trigger/install.go", "", "if !queue {", "if !queue || !witness {"),
 		edit("Capture/Gap/QueueEmptied", streamPkg, "^TestTrigger_Gap$", triggerReadGo, "", "case emptied:", "case emptied && failed:"),
 		edit("Capture/Gap/QueueFailed", streamPkg, "^TestTrigger_Gap$", triggerReadGo, "", "case failed:", "case failed && emptied:"),
