@@ -138,14 +138,11 @@ func (s *site) landed(ctx context.Context) error {
 		}
 		return s.until(ctx, 2*time.Millisecond, "SELECT lsn::pg_lsn > $1::text::pg_lsn FROM capture.stream", lsn)
 	}
-	var before string
-	if err := s.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&before); err != nil {
-		return err
-	}
-	if _, err := s.end(ctx); err != nil {
-		return err
-	}
-	return s.until(ctx, 2*time.Millisecond, "SELECT split_part(seen, ' ', 2) = '' AND pg_snapshot_xmin(split_part(seen, ' ', 1)::pg_snapshot) > pg_snapshot_xmax($1::text::pg_snapshot) FROM capture.stream", before)
+	return s.until(ctx, 2*time.Millisecond, `
+		SELECT NOT EXISTS (
+			SELECT FROM (SELECT xid FROM daymill_capture.queue_0 UNION ALL SELECT xid FROM daymill_capture.queue_1) AS q
+			WHERE q.xid >= pg_snapshot_xmin(s.seen) AND NOT pg_visible_in_snapshot(q.xid, s.seen))
+		FROM (SELECT split_part(seen, ' ', 1)::pg_snapshot AS seen FROM capture.stream) AS s`)
 }
 
 // delivered waits until a sink has everything that is in the log.
