@@ -281,7 +281,10 @@ func Finish(ctx context.Context, s *store.Store, codec store.Codec) error {
 	if err != nil {
 		return err
 	}
-	if cut == 0 {
+	switch {
+	case w.seal.From != open: // Its seal was lost: it has transactions.
+		return nil
+	case cut == 0:
 		return s.Delete(ctx, Name(open))
 	}
 	if err := w.Cut(cut); err != nil {
