@@ -10,7 +10,7 @@ import (
 )
 
 // unanswered is how long the other machine may leave data unanswered before the connection fails. Linux waits 15 minutes otherwise, for
-// example after a failover to another machine. It is longer than a busy server leaves data unread.
+// example after a failover to another machine. A busy server reads data sooner than that.
 const unanswered = 2 * time.Minute
 
 // limited makes all connections of a configuration fail if the other machine is gone. If the option cannot be set, they work as well.

@@ -15,7 +15,7 @@ import (
 const (
 	// lockedEvery is how often the worker tries to record the end of a job whose row somebody has locked.
 	lockedEvery = 100 * time.Millisecond
-	// fetchPatience is how long fetching jobs may take. It is longer than the statement's own timeout.
+	// fetchPatience is how long fetching jobs may take. It is longer than the statement's own timeout, if it has one: behind a pooler it has none.
 	fetchPatience = 15 * time.Second
 )
 

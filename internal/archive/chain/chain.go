@@ -235,11 +235,15 @@ func AddProof(ctx context.Context, s *store.Store, p Proof) error {
 
 // End returns the position where the archive ends, and the commit time of its last transaction.
 func (c *Chain) End() (to string, last time.Time) {
-	to, last = c.Written()
-	if n := len(c.Bases); n > 0 && c.Bases[n-1].Position > to {
+	return c.end(c.Written())
+}
+
+// end is End for what Written has returned, which reads the current segment.
+func (c *Chain) end(written string, lastCommit time.Time) (to string, last time.Time) {
+	if n := len(c.Bases); n > 0 && c.Bases[n-1].Position > written {
 		return c.Bases[n-1].Position, c.Bases[n-1].At
 	}
-	return to, last
+	return written, lastCommit
 }
 
 // Written returns up to where the archive has transactions, and the commit time of the last one. A base may be later, if it was made while
@@ -335,7 +339,9 @@ func (c *Chain) Choose(target Target) (base Base, err error) {
 			base, found = b, true
 		}
 	}
-	switch to, _ := c.End(); {
+	written, lastCommit := c.Written()
+	to, last := c.end(written, lastCommit)
+	switch {
 	case len(c.Bases) == 0:
 		return base, errors.New("the archive has no complete base: run daymill archive base")
 	case !found:
@@ -350,8 +356,6 @@ func (c *Chain) Choose(target Target) (base Base, err error) {
 		}
 	}
 	next, has := c.next(base.Position)
-	written, lastCommit := c.Written()
-	_, last := c.End()
 	switch {
 	// A base can be made before the stream has written the transactions before it.
 	case has && written < next.Position && beyond(max(written, base.Position), lastCommit) && lsn != base.Position:

@@ -64,7 +64,7 @@ type Config struct {
 var ErrGap = errors.New("transactions are missing in the archive")
 
 // ErrOlder means that the database lacks what was archived: it was restored from a backup.
-var ErrOlder = errors.New("the database is older than its archive: it was restored from a backup")
+var ErrOlder = errors.New("the database is older than its archive, because it was restored from a backup")
 
 // ErrBusy means that another process reads the slot.
 var ErrBusy = errors.New("another process archives this database")
@@ -177,8 +177,8 @@ func check(ctx context.Context, config Config, manifest chain.Manifest, to pglog
 	case system.ID != manifest.SystemID:
 		return fmt.Errorf("the archive belongs to database %s in another cluster", manifest.Database)
 	case system.WAL+unfinished < to:
-		return fmt.Errorf("%w: the archive ends at %s, and the database's WAL at %s. The database is archived again, after a gap, once its WAL is longer. To archive it now, begin a new archive: run daymill archive remove, and then init",
-			ErrOlder, to, system.WAL)
+		return fmt.Errorf("%w, and is archived again once its WAL, which ends at %s, is longer than %s: to archive it now, run daymill archive remove, and then init with a new place",
+			ErrOlder, system.WAL, to)
 	case !has:
 		return fmt.Errorf("%w: the slot %s is gone", ErrGap, manifest.Slot)
 	case slot.Lost():
