@@ -78,19 +78,19 @@ RETURNING id;
 -- name: ViewTaskGet :one
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
-    t.retry_at, t.since, t.looked_at, t.stage, t.copied
+    t.retry_at, t.since, t.looked_at, t.stage, t.copied, t.watermarks
 FROM view.task AS t WHERE t.id = @id;
 
 -- name: ViewTaskList :many
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
-    t.retry_at, t.since, t.looked_at, t.stage, t.copied
+    t.retry_at, t.since, t.looked_at, t.stage, t.copied, t.watermarks
 FROM view.task AS t WHERE t.view_id = @view_id ORDER BY t.id DESC LIMIT @max_rows;
 
 -- name: ViewTaskStanding :many
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
-    t.retry_at, t.since, t.looked_at, t.stage, t.copied
+    t.retry_at, t.since, t.looked_at, t.stage, t.copied, t.watermarks
 FROM view.task AS t WHERE t.view_id = @view_id AND t.kind IN ('poll', 'compare') ORDER BY t.id LIMIT 1000;
 
 -- name: ViewTaskDue :many
@@ -115,6 +115,9 @@ UPDATE view.task SET taken_at = NULL WHERE id = @id AND fence = @fence;
 UPDATE view.task SET cursor = @cursor, done = done + @done::bigint, differing = differing + @differing::bigint, repaired = repaired + @repaired::bigint,
     misfits = misfits + @misfits::bigint, copied = copied + @copied::bigint, stage = @stage, examples = @examples, moved_at = now(), taken_at = now(), failures = 0, error = '', retry_at = NULL
 WHERE id = @id AND fence = @fence AND state = 'running';
+
+-- name: ViewTaskWatermarks :execrows
+UPDATE view.task SET watermarks = @watermarks::text[] WHERE id = @id AND fence = @fence AND state = 'running';
 
 -- name: ViewTaskFinish :execrows
 UPDATE view.task SET state = @state, error = @error, finished_at = now() WHERE id = @id AND fence = @fence AND state = 'running';

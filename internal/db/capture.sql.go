@@ -1034,3 +1034,37 @@ func (q *Queries) StreamWanted(ctx context.Context) ([]StreamWantedRow, error) {
 	}
 	return items, nil
 }
+
+const watermarkLanded = `-- name: WatermarkLanded :one
+SELECT EXISTS (SELECT FROM capture.watermark AS w WHERE w.token = $1)
+`
+
+func (q *Queries) WatermarkLanded(ctx context.Context, token string) (bool, error) {
+	row := q.db.QueryRow(ctx, watermarkLanded, token)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
+const watermarkPrune = `-- name: WatermarkPrune :exec
+DELETE FROM capture.watermark WHERE token IN (
+    SELECT w.token FROM capture.watermark AS w WHERE w.stream_id = $1 AND w.landed_at < now() - interval '1 day' ORDER BY w.landed_at LIMIT 1000)
+`
+
+// A thousand of a stream's old watermarks.
+func (q *Queries) WatermarkPrune(ctx context.Context, streamID int32) error {
+	_, err := q.db.Exec(ctx, watermarkPrune, streamID)
+	return err
+}
+
+const watermarkTake = `-- name: WatermarkTake :execrows
+DELETE FROM capture.watermark WHERE token = $1
+`
+
+func (q *Queries) WatermarkTake(ctx context.Context, token string) (int64, error) {
+	result, err := q.db.Exec(ctx, watermarkTake, token)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}

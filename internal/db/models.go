@@ -410,6 +410,12 @@ type CaptureStream struct {
 	KeysOnly    []string
 }
 
+type CaptureWatermark struct {
+	Token    string
+	StreamID int32
+	LandedAt time.Time
+}
+
 type DaymillAlert struct {
 	ID       int64
 	Finding  string
@@ -578,6 +584,7 @@ type ViewTask struct {
 	LookedAt   *time.Time
 	Stage      int32
 	Copied     int64
+	Watermarks []string
 }
 
 type ViewVersion struct {

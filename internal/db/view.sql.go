@@ -922,7 +922,7 @@ func (q *Queries) ViewTaskFinish(ctx context.Context, arg ViewTaskFinishParams) 
 const viewTaskGet = `-- name: ViewTaskGet :one
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
-    t.retry_at, t.since, t.looked_at, t.stage, t.copied
+    t.retry_at, t.since, t.looked_at, t.stage, t.copied, t.watermarks
 FROM view.task AS t WHERE t.id = $1
 `
 
@@ -956,6 +956,7 @@ type ViewTaskGetRow struct {
 	LookedAt   *time.Time
 	Stage      int32
 	Copied     int64
+	Watermarks []string
 }
 
 func (q *Queries) ViewTaskGet(ctx context.Context, id int64) (ViewTaskGetRow, error) {
@@ -991,6 +992,7 @@ func (q *Queries) ViewTaskGet(ctx context.Context, id int64) (ViewTaskGetRow, er
 		&i.LookedAt,
 		&i.Stage,
 		&i.Copied,
+		&i.Watermarks,
 	)
 	return i, err
 }
@@ -1058,7 +1060,7 @@ func (q *Queries) ViewTaskInsert(ctx context.Context, arg ViewTaskInsertParams) 
 const viewTaskList = `-- name: ViewTaskList :many
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
-    t.retry_at, t.since, t.looked_at, t.stage, t.copied
+    t.retry_at, t.since, t.looked_at, t.stage, t.copied, t.watermarks
 FROM view.task AS t WHERE t.view_id = $1 ORDER BY t.id DESC LIMIT $2
 `
 
@@ -1097,6 +1099,7 @@ type ViewTaskListRow struct {
 	LookedAt   *time.Time
 	Stage      int32
 	Copied     int64
+	Watermarks []string
 }
 
 func (q *Queries) ViewTaskList(ctx context.Context, arg ViewTaskListParams) ([]ViewTaskListRow, error) {
@@ -1138,6 +1141,7 @@ func (q *Queries) ViewTaskList(ctx context.Context, arg ViewTaskListParams) ([]V
 			&i.LookedAt,
 			&i.Stage,
 			&i.Copied,
+			&i.Watermarks,
 		); err != nil {
 			return nil, err
 		}
@@ -1282,7 +1286,7 @@ func (q *Queries) ViewTaskStand(ctx context.Context, arg ViewTaskStandParams) er
 const viewTaskStanding = `-- name: ViewTaskStanding :many
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,
-    t.retry_at, t.since, t.looked_at, t.stage, t.copied
+    t.retry_at, t.since, t.looked_at, t.stage, t.copied, t.watermarks
 FROM view.task AS t WHERE t.view_id = $1 AND t.kind IN ('poll', 'compare') ORDER BY t.id LIMIT 1000
 `
 
@@ -1316,6 +1320,7 @@ type ViewTaskStandingRow struct {
 	LookedAt   *time.Time
 	Stage      int32
 	Copied     int64
+	Watermarks []string
 }
 
 func (q *Queries) ViewTaskStanding(ctx context.Context, viewID int64) ([]ViewTaskStandingRow, error) {
@@ -1357,6 +1362,7 @@ func (q *Queries) ViewTaskStanding(ctx context.Context, viewID int64) ([]ViewTas
 			&i.LookedAt,
 			&i.Stage,
 			&i.Copied,
+			&i.Watermarks,
 		); err != nil {
 			return nil, err
 		}
@@ -1419,4 +1425,22 @@ func (q *Queries) ViewTaskWaiting(ctx context.Context, versionID int64) ([]int64
 		return nil, err
 	}
 	return items, nil
+}
+
+const viewTaskWatermarks = `-- name: ViewTaskWatermarks :execrows
+UPDATE view.task SET watermarks = $1::text[] WHERE id = $2 AND fence = $3 AND state = 'running'
+`
+
+type ViewTaskWatermarksParams struct {
+	Watermarks []string
+	ID         int64
+	Fence      int64
+}
+
+func (q *Queries) ViewTaskWatermarks(ctx context.Context, arg ViewTaskWatermarksParams) (int64, error) {
+	result, err := q.db.Exec(ctx, viewTaskWatermarks, arg.Watermarks, arg.ID, arg.Fence)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

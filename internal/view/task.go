@@ -62,8 +62,9 @@ type Task struct {
 	RetryAt    *time.Time `json:"-"` // when to work on it next; nil means now
 	LookedAt   *time.Time `json:"-"` // when the last complete round of a standing task began
 
-	keyed bool
-	since *string
+	keyed      bool
+	since      *string
+	watermarks []string // written after the last row of another database was read, one for each stream: see settle
 }
 
 // Stands reports whether the task is a standing task, which is repeated without end.
@@ -91,7 +92,7 @@ func task(row db.ViewTaskGetRow) (Task, error) {
 		Stage: int(row.Stage), Cursor: row.Cursor, Done: row.Done, Total: row.Total, Differing: row.Differing, Repaired: row.Repaired, Misfits: row.Misfits, Copied: row.Copied,
 		Failures: int(row.Failures), Error: row.Error, Actor: row.Actor, Via: row.Via, CreatedAt: row.CreatedAt, StartedAt: row.StartedAt,
 		MovedAt: row.MovedAt, FinishedAt: row.FinishedAt, RetryAt: row.RetryAt, LookedAt: row.LookedAt,
-		keyed: row.Keys != "", since: row.Since,
+		keyed: row.Keys != "", since: row.Since, watermarks: row.Watermarks,
 	}
 	if err := json.Unmarshal(row.Examples, &t.Examples); err != nil {
 		return t, fmt.Errorf("read a task: %w", err)

@@ -185,8 +185,11 @@ func (w *worker) chunks(ctx context.Context, began time.Time) (more bool, err er
 	}
 }
 
-// next does one chunk, and pauses after it.
+// next does one chunk, and pauses after it. After the last one, it ends the task.
 func (w *worker) next(ctx context.Context) (end bool, err error) {
+	if len(w.task.watermarks) > 0 {
+		return true, w.end(ctx)
+	}
 	size := w.size.Value()
 	var s step
 	var took time.Duration
@@ -220,18 +223,8 @@ func (w *worker) next(ctx context.Context) (end bool, err error) {
 	}
 	w.turn.Chunks++
 	w.turn.Keys, w.turn.Differing, w.turn.Repaired = w.turn.Keys+s.done, w.turn.Differing+s.differing, w.turn.Repaired+s.repaired
-	if s.end && w.task.Kind == TaskBuild && w.version.Plan.Filling {
-		if err := w.index(ctx); err != nil {
-			return false, err
-		}
-	}
-	if s.end && w.task.Kind == TaskBuild && w.version.State == Building {
-		if err := w.catchUp(ctx); err != nil {
-			return false, err
-		}
-	}
 	if s.end {
-		return true, w.finish(ctx)
+		return true, w.end(ctx)
 	}
 	return false, w.pacer.Pause(ctx, took)
 }

@@ -76,8 +76,16 @@ func (w *Writer) advance(next int64, mark Mark) string {
 	if !mark.CommittedAt.IsZero() {
 		committed = quote(mark.CommittedAt.UTC().Format("2006-01-02 15:04:05.999999") + "+00")
 	}
+	watermarks := ""
+	if len(mark.Watermarks) > 0 {
+		rows := make([]string, len(mark.Watermarks))
+		for i, token := range mark.Watermarks {
+			rows[i] = "(" + quote(token) + ", " + number(int64(w.id)) + ")"
+		}
+		watermarks = "; INSERT INTO capture.watermark (token, stream_id) VALUES " + strings.Join(rows, ", ") + " ON CONFLICT DO NOTHING"
+	}
 	return "SELECT capture.advance(" + number(int64(w.id)) + ", " + number(w.Token()) + ", " + number(w.position) + ", " + number(next) + ", " +
-		orNull(mark.LSN) + ", " + orNull(mark.Seen) + ", " + committed + ")"
+		orNull(mark.LSN) + ", " + orNull(mark.Seen) + ", " + committed + ")" + watermarks
 }
 
 func orNull(text string) string {

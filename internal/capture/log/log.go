@@ -53,6 +53,7 @@ type Mark struct {
 	LSN         string    // in WAL mode; "" leaves it unchanged
 	Seen        string    // in trigger mode, a pg_snapshot; "" leaves it unchanged
 	CommittedAt time.Time // of the last transaction; zero leaves it unchanged
+	Watermarks  []string  // that were read: see package watermark
 }
 
 // Config configures a Writer. DB and Stream have no default.

@@ -94,7 +94,10 @@ func (w *Writer) Maintain(ctx context.Context, keep Keep) (int, error) {
 	}
 	var old []db.LogPartitionOldRow
 	err := w.Tx(ctx, func(_ pgx.Tx, queries *db.Queries) error {
-		err := queries.LogPartitionFill(ctx, w.id)
+		err := queries.WatermarkPrune(ctx, w.id)
+		if err == nil {
+			err = queries.LogPartitionFill(ctx, w.id)
+		}
 		if err == nil {
 			old, err = queries.LogPartitionOld(ctx, db.LogPartitionOldParams{StreamID: w.id, Retention: keep.Retention, Hold: keep.Hold})
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 )
 
-// ahead is a chunk that is read while the one before it waits for its mark and is appended. It is only read at pace 0: otherwise one statement
+// ahead is a chunk that is read while the one before it waits for its watermark and is appended. It is only read at pace 0: otherwise one statement
 // follows the other, with a pause.
 type ahead struct {
 	snapshot int64

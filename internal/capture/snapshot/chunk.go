@@ -14,9 +14,9 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/table"
-	"github.com/daymill/daymill/internal/capture/trigger"
 	"github.com/daymill/daymill/internal/capture/value"
 	"github.com/daymill/daymill/internal/capture/wal"
+	"github.com/daymill/daymill/internal/capture/watermark"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -55,7 +55,7 @@ func (r *runner) scan(ctx context.Context, s db.SnapshotNextRow, t table.Table) 
 		return rows{}, err
 	}
 	read.low = low
-	read.mark, err = r.emit(ctx, low)
+	read.high, err = watermark.Write(ctx, r.Source, r.Stream, low.Mode)
 	return read, err
 }
 
@@ -65,7 +65,7 @@ type rows struct {
 	last    []string // key of the last row; nil if there was none
 	took    time.Duration
 	low     db.SnapshotStreamRow // the stream before it was read
-	mark    string               // in the stream after it was read
+	high    string               // the watermark that was written after it was read
 }
 
 // read reads a chunk in the order of the key.
@@ -190,35 +190,16 @@ func (r *runner) settle(ctx context.Context, low db.SnapshotStreamRow) error {
 	}
 }
 
-// emit writes a mark into the stream.
-func (r *runner) emit(ctx context.Context, low db.SnapshotStreamRow) (mark string, err error) {
-	if low.Mode != wal.Mode {
-		return trigger.Emit(ctx, r.Source, trigger.Schema(r.Stream))
-	}
-	err = r.session.Read(ctx, pace.Limit, func(ctx context.Context, on postgres.DBTX) error {
-		mark, err = wal.Emit(ctx, on)
-		return err
-	})
-	return mark, err
-}
-
-// landed waits until everything that was committed before a chunk's mark is in the log.
+// landed waits until everything that was committed before a chunk's high watermark is in the log.
 func (r *runner) landed(ctx context.Context, read rows) error {
-	sql := "SELECT pg_catalog.pg_visible_in_snapshot($1::text::xid8, pg_catalog.split_part(s.seen, ' ', 1)::pg_snapshot) FROM capture.stream AS s WHERE s.name = $2"
-	if read.low.Mode == wal.Mode {
-		sql = "SELECT s.lsn::pg_lsn >= $1::text::pg_lsn FROM capture.stream AS s WHERE s.name = $2"
-	}
 	began, pause := r.Clock.Now(), 2*time.Millisecond
 	for {
-		var is *bool
-		if err := r.DB.QueryRow(ctx, sql, read.mark, r.Stream).Scan(&is); err != nil {
-			return fmt.Errorf("wait for the mark: %w", err)
-		}
-		if is != nil && *is {
-			return nil
+		is, err := watermark.Take(ctx, r.DB, read.high)
+		if err != nil || is {
+			return err
 		}
 		if r.Clock.Now().Sub(began) > patience {
-			return fmt.Errorf("%w: the mark has not arrived", errAgain)
+			return fmt.Errorf("%w: the watermark has not arrived", errAgain)
 		}
 		if err := r.Clock.Sleep(ctx, pause); err != nil {
 			return err

@@ -37,7 +37,7 @@ const DefaultRows = 10_000
 
 const (
 	firstRows = 500
-	// patience is how long a turn waits for a mark. After that, the stream is probably being taken over, and the next turn tries again.
+	// patience is how long a turn waits for a watermark. After that, the stream is probably being taken over, and the next turn tries again.
 	patience = 20 * time.Second
 )
 

@@ -434,7 +434,7 @@ func TestRun_Untouched(t *testing.T) {
 		for b.run(t.Context()) != nil && t.Context().Err() == nil { // The mark does not arrive while the owner is stopped.
 		}
 	}()
-	b.wait(t, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_lsn >= ' || '$1::text%'") // It has read the chunk.
+	b.wait(t, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%DELETE FROM capture.watermark WHERE ' || 'token = $1%'") // It has read the chunk.
 	b.own(t)
 	<-done
 	b.complete(t)

@@ -74,7 +74,7 @@ func (s *session) prepareTrigger(ctx context.Context, row db.StreamGetRow) (read
 		},
 		Lookup: s.lookUp,
 		Land: func(ctx context.Context, batch trigger.Batch) error {
-			return s.land(ctx, batch.Changes, log.Mark{Seen: batch.Mark.String(), CommittedAt: batch.CommittedAt})
+			return s.land(ctx, batch.Changes, log.Mark{Seen: batch.Mark.String(), CommittedAt: batch.CommittedAt, Watermarks: batch.Watermarks})
 		},
 	})
 	return func(ctx context.Context) error { return s.readTrigger(ctx, reader) }, nil

@@ -126,7 +126,7 @@ func (s *session) readWAL(ctx context.Context, slot string, landed pglogrepl.LSN
 		Fill:    s.fill,
 		Version: s.version,
 		Land: func(ctx context.Context, batch wal.Batch) error {
-			mark := log.Mark{Seen: batch.Partial.String(), CommittedAt: batch.CommittedAt}
+			mark := log.Mark{Seen: batch.Partial.String(), CommittedAt: batch.CommittedAt, Watermarks: batch.Watermarks}
 			if batch.End > 0 {
 				mark.LSN = batch.End.String()
 			}

@@ -84,6 +84,7 @@ type Batch struct {
 	Changes     []change.Change
 	Mark        Mark
 	CommittedAt time.Time
+	Watermarks  []string // what Emit wrote; all changes that were committed before have landed with the batch
 }
 
 // Config configures a reader. Only Rows has a default.
@@ -106,10 +107,11 @@ type Reader struct {
 	mark      Mark // what has landed, without the witness; Next is the current turn's
 	rows      int  // of the next batch
 	look      int  // how many rows are looked up next
-	marked    bool // the queue has a mark that Emit wrote
 	looked    bool // at the witness
 	witness   int64
 	witnessed bool // in this turn
+	// watermarks are those of the current turn.
+	watermarks []string
 }
 
 // New returns a reader.
@@ -135,22 +137,21 @@ func Life(ctx context.Context, on postgres.DBTX) (system string, timeline int32,
 	return system, timeline, err
 }
 
-// Emit writes a mark into the queue, and returns the mark's transaction. Once a reader has seen the mark, everything that was committed
-// before the call has landed.
-func Emit(ctx context.Context, source *postgres.DB, schema string) (xid string, err error) {
-	err = source.Tx(ctx, func(tx pgx.Tx) error {
+// Emit writes a watermark into the queue. It lands after everything that was committed before the call: see package watermark.
+func Emit(ctx context.Context, source *postgres.DB, schema, token string) error {
+	err := source.Tx(ctx, func(tx pgx.Tx) error {
 		var active int
-		if err := tx.QueryRow(ctx, in(schema, "SELECT c.active, pg_catalog.pg_current_xact_id()::text FROM daymill_capture.control AS c")).Scan(&active, &xid); err != nil {
+		if err := tx.QueryRow(ctx, in(schema, "SELECT c.active FROM daymill_capture.control AS c")).Scan(&active); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, in(schema, "INSERT INTO daymill_capture.queue_"+strconv.Itoa(active)+` (xid, seq, root, op, key_changed, at)
-			SELECT pg_catalog.pg_current_xact_id(), pg_catalog.nextval('daymill_capture.seq'), 0, 'm', false, pg_catalog.now()`))
+		_, err := tx.Exec(ctx, in(schema, "INSERT INTO daymill_capture.queue_"+strconv.Itoa(active)+` (xid, seq, root, op, key_changed, at, key)
+			SELECT pg_catalog.pg_current_xact_id(), pg_catalog.nextval('daymill_capture.seq'), 0, 'm', false, pg_catalog.now(), pg_catalog.to_json($1::text)`), token)
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("mark the queue: %w", err)
+		return fmt.Errorf("write a watermark to the queue: %w", err)
 	}
-	return xid, nil
+	return nil
 }
 
 const checkSQL = `
@@ -171,7 +172,7 @@ WHERE q.xid >= pg_catalog.pg_snapshot_xmin($1::pg_catalog.pg_snapshot)
     AND pg_catalog.pg_visible_in_snapshot(q.xid, $2::pg_catalog.pg_snapshot)
 ORDER BY q.seq`
 
-// Turn lands what the source has committed since the last turn. It returns the number of changes plus one if there was a mark.
+// Turn lands what the source has committed since the last turn. It returns the number of changes and watermarks.
 func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 	tx, err := r.config.Source.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
@@ -212,7 +213,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 		return 0, fmt.Errorf("read the queue: %w", err)
 	}
 	ordinals, read := map[int64]int{}, 0
-	r.marked, r.witnessed = false, false
+	r.watermarks, r.witnessed = nil, false
 	for {
 		fetched, rows, err := r.fetch(ctx, tx, ordinals)
 		if err != nil {
@@ -229,7 +230,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 			return 0, r.idle(ctx, tx, r.mark.Next)
 		}
 		if done {
-			batch.Mark = Mark{Seen: r.mark.Next}
+			batch.Mark, batch.Watermarks = Mark{Seen: r.mark.Next}, r.watermarks
 		}
 		if len(batch.Changes) > 0 || done {
 			if err := r.land(ctx, tx, batch); err != nil {
@@ -241,10 +242,7 @@ func (r *Reader) Turn(ctx context.Context) (count int, err error) {
 		}
 		count += len(batch.Changes)
 		if done {
-			if r.marked {
-				count++
-			}
-			return count, nil
+			return count + len(r.watermarks), nil
 		}
 	}
 }
@@ -277,7 +275,13 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 			return fetched{}, 0, fmt.Errorf("read the queue: %w", err)
 		}
 		if op == "m" {
-			r.marked = true
+			if key != nil {
+				var token string
+				if err := json.Unmarshal([]byte(*key), &token); err != nil {
+					return fetched{}, 0, fmt.Errorf("read a watermark: %w", err)
+				}
+				r.watermarks = append(r.watermarks, token)
+			}
 			continue
 		}
 		ordinals[c.XID]++

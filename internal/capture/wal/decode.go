@@ -51,9 +51,8 @@ type decoder struct {
 	committedAt time.Time
 	ordinal     int
 
-	batch  Batch
-	arena  []byte // of the batch's rows
-	marked bool   // the batch has a mark, so somebody waits until it has landed: see Emit
+	batch Batch
+	arena []byte // of the batch's rows
 }
 
 // decode decodes one message. It keeps no reference to data, which the next message overwrites.
@@ -72,7 +71,9 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 		d.open = false
 		d.batch.End, d.batch.CommittedAt = m.TransactionEndLSN, d.committedAt
 	case *pglogrepl.LogicalDecodingMessage:
-		d.marked = d.marked || m.Prefix == prefix
+		if m.Prefix == prefix {
+			d.batch.Watermarks = append(d.batch.Watermarks, string(m.Content))
+		}
 	case *pglogrepl.InsertMessage:
 		return d.row(ctx, m.RelationID, change.Insert, nil, m.Tuple)
 	case *pglogrepl.UpdateMessage:
@@ -304,8 +305,8 @@ func (d *decoder) value(c column, from *pglogrepl.TupleDataColumn) (err error) {
 	return err
 }
 
-// due reports whether there are changes or marks to land.
-func (d *decoder) due() bool { return len(d.batch.Changes) > 0 || d.marked }
+// due reports whether there are changes or watermarks to land.
+func (d *decoder) due() bool { return len(d.batch.Changes) > 0 || len(d.batch.Watermarks) > 0 }
 
 // take returns the batch and begins another.
 func (d *decoder) take() Batch {
@@ -313,7 +314,7 @@ func (d *decoder) take() Batch {
 	if !d.open {
 		batch.Partial = Partial{}
 	}
-	d.batch, d.marked = Batch{}, d.marked && d.open
+	d.batch = Batch{}
 	d.arena = make([]byte, 0, cap(d.arena))
 	return batch
 }

@@ -229,12 +229,10 @@ const Mode = "wal"
 // prefix is the prefix of our own messages in the WAL.
 const prefix = "daymill"
 
-// Emit writes a mark into the WAL, and returns its position. Once a reader has reached it, everything that was committed before the
-// call has landed.
-func Emit(ctx context.Context, on postgres.DBTX) (lsn string, err error) {
-	err = on.QueryRow(ctx, "SELECT pg_catalog.pg_logical_emit_message(true, $1::text, ''::text)::text", prefix).Scan(&lsn)
-	if err != nil {
-		return "", fmt.Errorf("mark the WAL: %w", err)
+// Emit writes a watermark into the WAL. It lands after everything that was committed before the call: see package watermark.
+func Emit(ctx context.Context, on postgres.DBTX, token string) error {
+	if _, err := on.Exec(ctx, "SELECT pg_catalog.pg_logical_emit_message(true, $1::text, $2::text)", prefix, token); err != nil {
+		return fmt.Errorf("write a watermark to the WAL: %w", err)
 	}
-	return lsn, nil
+	return nil
 }

@@ -71,6 +71,8 @@ type Batch struct {
 	// End is the position up to which the source has been read once the batch has landed; 0 leaves it unchanged.
 	End         pglogrepl.LSN
 	CommittedAt time.Time // of the last transaction; zero if none ended
+	// Watermarks are what Emit wrote before End.
+	Watermarks []string
 	// Partial says which part of an unfinished transaction has landed with the batch; zero if there is none.
 	Partial Partial
 }
@@ -163,10 +165,7 @@ func (r *Reader) connect(ctx context.Context) (err error) {
 	if r.conn, err = Connect(ctx, r.config.URL); err != nil {
 		return err
 	}
-	arguments := []string{"proto_version '1'", "publication_names " + literal(r.config.Publication)}
-	if major, _, _ := strings.Cut(r.conn.ParameterStatus("server_version"), "."); len(major) == 2 && major >= "14" {
-		arguments = append(arguments, "messages 'true'") // For marks. Without messages, a reader reaches a mark within a beat.
-	}
+	arguments := []string{"proto_version '1'", "publication_names " + literal(r.config.Publication), "messages 'true'"}
 	err = pglogrepl.StartReplication(ctx, r.conn, r.config.Slot, r.config.After, pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication, PluginArgs: arguments,
 	})

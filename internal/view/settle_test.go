@@ -1,0 +1,112 @@
+package view_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pgserver"
+	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/view"
+)
+
+// TestSettle_Restored: while nobody reads the changes of a database, a task copies its rows, or repairs the copy. Then the database becomes an older
+// copy of its disk, and its transaction ids pass those that were copied. The mirror does not keep rows that no longer exist.
+func TestSettle_Restored(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{view.TaskBuild, view.TaskVerify} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			b, crm, server := apart(t)
+			stop := b.own(t, stream.ModeTrigger, "crm")
+			if kind == view.TaskVerify {
+				b.quiet(t)
+			}
+			stop()
+			backup := filepath.Join(t.TempDir(), "backup")
+			replace := func(from, to string) {
+				t.Helper()
+				require.NoError(t, server.Stop(t.Context(), pgserver.Fast))
+				require.NoError(t, os.RemoveAll(to))
+				output, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
+				require.NoError(t, err, string(output))
+				require.NoError(t, server.Start(t.Context()))
+				crm.Reset() // The restart closed its connections.
+				b.engine.Databases.Close()
+			}
+			replace(server.DataDir(), backup)
+			crm.Do(t, "INSERT INTO public.posts VALUES (2, 2, 'later'); UPDATE public.posts SET n = 9 WHERE id = 1")
+			task := int64(1)
+			if kind == view.TaskVerify {
+				ids, err := b.engine.Verify(t.Context(), "posts", true, who)
+				require.NoError(t, err)
+				task = ids[0]
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_, _ = b.engine.Work(ctx, task) // It waits, and is canceled.
+			}()
+			b.until(t, "SELECT state = 'done' OR watermarks <> '{}' FROM view.task WHERE id = $1", task)
+			cancel()
+			<-done
+			b.Do(t, "UPDATE view.task SET taken_at = NULL")
+
+			replace(backup, server.DataDir())
+			for range 100 {
+				crm.Do(t, "SELECT pg_current_xact_id()")
+			}
+			b.own(t, stream.ModeTrigger, "crm")
+			b.quiet(t)
+			require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT reason FROM capture.gap"), "nothing that landed is missing")
+			b.mirrored(t, "posts")
+			b.exact(t, "posts")
+		})
+	}
+}
+
+// TestSettle_Waits: a build that has copied rows waits until somebody reads the changes of their database, and then serves. It copies nothing again.
+func TestSettle_Waits(t *testing.T) {
+	t.Parallel()
+	b, _, _ := apart(t)
+	stop := b.own(t, stream.ModeTrigger, "crm")
+	stop()
+	for range 2 {
+		_, err := b.engine.Work(t.Context(), 1)
+		require.NoError(t, err)
+		require.Equal(t, []string{"running: it waits until changes of database crm are in the log"},
+			pgtest.Column[string](t, b.DB, "SELECT state || ': ' || error FROM view.task WHERE id = 1"))
+	}
+	b.own(t, stream.ModeTrigger, "crm")
+	b.until(t, "SELECT count(*) = 2 FROM capture.watermark")
+	b.Do(t, "UPDATE view.task SET retry_at = NULL")
+	b.quiet(t)
+	require.Equal(t, []string{"build done 1"}, pgtest.Column[string](t, b.DB, "SELECT kind || ' ' || state || ' ' || copied FROM view.task ORDER BY id"))
+	b.exact(t, "posts")
+}
+
+// apart creates a view of a table in a database of another cluster. Nothing is built yet.
+func apart(t *testing.T) (b *testBundle, crm *pgtest.DB, server *pgserver.Server) {
+	t.Helper()
+	installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
+	b = setupOn(t, pgtest.Database(t, installed), "CREATE TABLE public.authors (id integer PRIMARY KEY, name text)")
+	b.Do(t, "INSERT INTO public.authors VALUES (1, 'Ada'), (2, 'Bob')")
+	server = pgtest.Server(t, nil)
+	crm = pgtest.On(t, server, installed)
+	b.sources["crm"] = crm
+	b.database("crm", crm)
+	crm.Do(t, "CREATE TABLE public.posts (id integer PRIMARY KEY, n integer, body text)"+marks)
+	crm.Do(t, "INSERT INTO public.posts VALUES (1, 1, 'first')")
+	b.capture(t, stream.ModeTrigger)
+	b.apply(t, read(t, posts))
+	return b, crm, server
+}
+

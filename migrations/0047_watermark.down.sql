@@ -1,0 +1,2 @@
+ALTER TABLE view.task DROP COLUMN watermarks;
+DROP TABLE capture.watermark;
