@@ -1,6 +1,7 @@
 package stream_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,49 +15,70 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
-// TestTrigger_Restored: a source that became an older copy of its disk is a gap, although it has used more transaction ids than were read
-// when the owner sees it again.
-func TestTrigger_Restored(t *testing.T) {
+// TestRestored: a source that became an older copy of its disk is a gap, although it has used more transaction ids, and has more WAL, than what was
+// read when the owner sees it again. If the copy lacks nothing that was read, it is none.
+func TestRestored(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	server := pgtest.Server(t, nil)
-	source := pgtest.On(t, server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
-	source.Do(t, simple)
-	owner := b.owner("app", stream.ModeTrigger)
-	owner.Source, owner.SourceURL = source.DB, source.URL
-	backup := filepath.Join(t.TempDir(), "backup")
-	replace := func(from, to string) {
-		t.Helper()
-		require.NoError(t, server.Stop(t.Context(), pgserver.Fast))
-		require.NoError(t, os.RemoveAll(to))
-		output, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
-		require.NoError(t, err, string(output))
-		require.NoError(t, server.Start(t.Context()))
-		source.Reset() // The restart closed its connections.
-	}
-	landed := func(id string) {
-		t.Helper()
-		b.wait(t, "SELECT EXISTS (SELECT FROM capture.log WHERE table_name = 't' AND key ->> 'id' = $1)", id)
-	}
-	stop := b.start(t, owner)
-	source.Do(t, "INSERT INTO app.t VALUES (1)")
-	landed("1")
-	stop()
-	replace(server.DataDir(), backup)
-	stop = b.start(t, owner)
-	source.Do(t, "INSERT INTO app.t VALUES (2)")
-	landed("2")
-	require.Empty(t, b.gaps(t, "app"), "a restart is none")
-	stop()
+	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {
+		for _, lost := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/lost=%t", mode, lost), func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				server := pgtest.Server(t, map[string]string{"wal_level": "logical"})
+				source := pgtest.On(t, server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+				source.Do(t, simple)
+				owner := b.owner("app", mode)
+				owner.Source, owner.SourceURL = source.DB, source.URL
+				backup := filepath.Join(t.TempDir(), "backup")
+				replace := func(from, to string) {
+					t.Helper()
+					require.NoError(t, server.Stop(t.Context(), pgserver.Fast))
+					require.NoError(t, os.RemoveAll(to))
+					output, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
+					require.NoError(t, err, string(output))
+					require.NoError(t, server.Start(t.Context()))
+					source.Reset() // The restart closed its connections.
+				}
+				landed := func(id string) {
+					t.Helper()
+					b.wait(t, "SELECT EXISTS (SELECT FROM capture.log WHERE table_name = 't' AND key ->> 'id' = $1)", id)
+				}
+				grow := func() { // The transactions change nothing that is captured.
+					for range 100 {
+						source.Do(t, "SELECT pg_current_xact_id(), pg_logical_emit_message(false, 'x', repeat('x', 10000))")
+					}
+				}
+				stop := b.start(t, owner)
+				source.Do(t, "INSERT INTO app.t VALUES (1)")
+				landed("1")
+				stop()
+				replace(server.DataDir(), backup)
+				stop = b.start(t, owner)
+				if lost {
+					source.Do(t, "INSERT INTO app.t VALUES (2)")
+					landed("2")
+				} else if mode == stream.ModeWAL { // The position moves all the same.
+					grow()
+					b.wait(t, "SELECT lsn::pg_lsn >= $1::pg_lsn FROM capture.stream", pgtest.Column[string](t, source, "SELECT pg_current_wal_lsn()::text")[0])
+				}
+				require.Empty(t, b.gaps(t, "app"), "a restart is none")
+				stop()
 
-	replace(backup, server.DataDir())
-	source.Do(t, "INSERT INTO app.t VALUES (3)")
-	for range 100 {
-		source.Do(t, "SELECT pg_current_xact_id()")
+				replace(backup, server.DataDir())
+				source.Do(t, "INSERT INTO app.t VALUES (3)")
+				grow()
+				grow()
+				b.start(t, owner)
+				if lost {
+					b.running(t, 1)
+					require.Equal(t, []string{"restore "}, b.gaps(t, "app"))
+				} else {
+					landed("3")
+					require.Empty(t, b.gaps(t, "app"))
+				}
+				source.Do(t, "INSERT INTO app.t VALUES (4)")
+				landed("4")
+			})
+		}
 	}
-	b.start(t, owner)
-	b.running(t, 1)
-	require.Equal(t, []string{"restore "}, b.gaps(t, "app"))
-	source.Do(t, "INSERT INTO app.t VALUES (4)")
-	landed("4")
 }

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"strings"
@@ -58,8 +59,8 @@ func (s *session) beginWAL(ctx context.Context) (params db.StreamBeginParams, er
 	if err != nil {
 		return params, err
 	}
-	text := lsn.String()
-	return db.StreamBeginParams{SystemID: system.ID, Timeline: system.Timeline, Slot: &name, SlotLsn: &text, Lsn: &text}, nil
+	text, seen := lsn.String(), wal.Last{Commit: lsn}.String()
+	return db.StreamBeginParams{SystemID: system.ID, Timeline: system.Timeline, Slot: &name, SlotLsn: &text, Lsn: &text, Seen: &seen}, nil
 }
 
 // prepareWAL checks that the slot is the one that was read before, and that it has all changes since then.
@@ -114,19 +115,27 @@ func (s *session) prepareWAL(ctx context.Context, row db.StreamGetRow) (read fun
 		if err != nil {
 			return nil, fmt.Errorf("end the last reader of slot %s: %w", row.Slot, err)
 		}
+		if slot, _, err = wal.FindSlot(ctx, s.Source, row.Slot); err != nil { // It may have confirmed more.
+			return nil, err
+		}
 	}
-	return func(ctx context.Context) error { return s.readWAL(ctx, row.Slot, landed, wal.ParsePartial(row.Seen)) }, nil
+	last, known := wal.ParseLast(row.Seen)
+	if known {
+		landed = slot.Confirmed
+	}
+	return func(ctx context.Context) error { return s.readWAL(ctx, row.Slot, landed, last) }, nil
 }
 
-func (s *session) readWAL(ctx context.Context, slot string, landed pglogrepl.LSN, partial wal.Partial) error {
+// readWAL reads the slot after a position.
+func (s *session) readWAL(ctx context.Context, slot string, after pglogrepl.LSN, last wal.Last) error {
 	err := wal.Run(ctx, wal.Config{
-		URL: s.SourceURL, Slot: slot, Publication: slot, After: landed, Partial: partial, Beat: s.Beat,
+		URL: s.SourceURL, Slot: slot, Publication: slot, After: after, Last: last, Beat: s.Beat,
 		Types:   value.New(s.Source),
 		Table:   s.describe,
 		Fill:    s.fill,
 		Version: s.version,
 		Land: func(ctx context.Context, batch wal.Batch) error {
-			mark := log.Mark{Seen: batch.Partial.String(), CommittedAt: batch.CommittedAt, Watermarks: batch.Watermarks}
+			mark := log.Mark{Seen: batch.Last.String(), CommittedAt: batch.CommittedAt, Watermarks: batch.Watermarks}
 			if batch.End > 0 {
 				mark.LSN = batch.End.String()
 			}
@@ -135,6 +144,9 @@ func (s *session) readWAL(ctx context.Context, slot string, landed pglogrepl.LSN
 	})
 	if ctx.Err() == nil && postgres.Code(err) == pgerrcode.UndefinedObject {
 		return &gap{kind: "publication", reason: "the publication " + slot + " was dropped"}
+	}
+	if errors.Is(err, wal.ErrRestored) {
+		return &gap{kind: "restore", reason: err.Error()}
 	}
 	return err
 }

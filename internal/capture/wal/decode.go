@@ -42,14 +42,19 @@ const (
 type decoder struct {
 	config    *Config
 	relations map[uint32]*relation
+	// later are descriptions of tables that came while transactions were skipped. They are decoded before the table's next change.
+	later map[uint32]*pglogrepl.RelationMessage
 
 	// The transaction that is being read.
 	open        bool
+	skip        bool // it has landed
 	xid         int64
 	finalLSN    pglogrepl.LSN
 	lsn         string
 	committedAt time.Time
 	ordinal     int
+
+	found bool // Config.Last came again, or must not come again
 
 	batch Batch
 	arena []byte // of the batch's rows
@@ -62,14 +67,26 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 		return fmt.Errorf("decode a message of the stream: %w", err)
 	}
 	switch m := message.(type) {
-	case *pglogrepl.RelationMessage:
-		return d.relation(ctx, m)
 	case *pglogrepl.BeginMessage:
-		d.open, d.ordinal = true, 0
-		d.xid, d.finalLSN, d.lsn, d.committedAt = int64(m.Xid), m.FinalLSN, m.FinalLSN.String(), m.CommitTime.UTC()
+		return d.begin(m)
 	case *pglogrepl.CommitMessage:
 		d.open = false
-		d.batch.End, d.batch.CommittedAt = m.TransactionEndLSN, d.committedAt
+		if !d.skip {
+			d.batch.End, d.batch.CommittedAt = m.TransactionEndLSN, d.committedAt
+		}
+		return nil
+	case *pglogrepl.RelationMessage:
+		if d.skip {
+			d.later[m.RelationID] = m
+			return nil
+		}
+		delete(d.later, m.RelationID)
+		return d.relation(ctx, m)
+	}
+	if d.skip {
+		return nil
+	}
+	switch m := message.(type) {
 	case *pglogrepl.LogicalDecodingMessage:
 		if m.Prefix == prefix {
 			d.batch.Watermarks = append(d.batch.Watermarks, string(m.Content))
@@ -82,7 +99,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 		return d.row(ctx, m.RelationID, change.Delete, m.OldTuple, nil)
 	case *pglogrepl.TruncateMessage:
 		for _, id := range m.RelationIDs {
-			r, err := d.known(id)
+			r, err := d.known(ctx, id)
 			if err != nil {
 				return err
 			}
@@ -92,7 +109,30 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 	return nil // Messages about types and origins are not needed.
 }
 
-func (d *decoder) known(id uint32) (*relation, error) {
+// begin begins a transaction. It returns ErrRestored if Config.Last should have come before it.
+func (d *decoder) begin(m *pglogrepl.BeginMessage) error {
+	d.open, d.ordinal, d.skip = true, 0, false
+	d.xid, d.finalLSN, d.lsn, d.committedAt = int64(m.Xid), m.FinalLSN, m.FinalLSN.String(), m.CommitTime.UTC()
+	last := d.config.Last
+	switch {
+	case d.found:
+	case d.finalLSN < last.Commit:
+		d.skip = true
+	case last.is(m):
+		d.found, d.skip = true, last.Ordinal == 0
+	default:
+		return ErrRestored
+	}
+	return nil
+}
+
+func (d *decoder) known(ctx context.Context, id uint32) (*relation, error) {
+	if m, has := d.later[id]; has {
+		delete(d.later, id)
+		if err := d.relation(ctx, m); err != nil {
+			return nil, err
+		}
+	}
 	r, has := d.relations[id]
 	if !has {
 		return nil, fmt.Errorf("the stream has a change of table %d, which it has not described", id)
@@ -153,7 +193,7 @@ func (d *decoder) relation(ctx context.Context, m *pglogrepl.RelationMessage) er
 
 // row adds the changes of a row's message. An update of the key becomes a delete and an insert.
 func (d *decoder) row(ctx context.Context, id uint32, kind change.Op, before, after *pglogrepl.TupleData) error {
-	r, err := d.known(id)
+	r, err := d.known(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -238,13 +278,13 @@ func (d *decoder) fill(
 
 func (d *decoder) add(r *relation, c change.Change) {
 	d.ordinal++
-	if d.finalLSN == d.config.Partial.Transaction && d.ordinal <= d.config.Partial.Ordinal {
+	if d.finalLSN == d.config.Last.Commit && d.ordinal <= d.config.Last.Ordinal {
 		return // It already landed, before the process ended in the middle of the transaction.
 	}
 	c.Schema, c.Table, c.SchemaVersion = r.schema, r.name, r.version
 	c.XID, c.LSN, c.Ordinal, c.CommittedAt = d.xid, d.lsn, d.ordinal, d.committedAt
 	d.batch.Changes = append(d.batch.Changes, c)
-	d.batch.Partial = Partial{Transaction: d.finalLSN, Ordinal: d.ordinal}
+	d.batch.Last = Last{Commit: d.finalLSN, Ordinal: d.ordinal, XID: d.xid, CommittedAt: d.committedAt}
 }
 
 // key returns the key of a tuple. It takes values that the tuple does not have, because they were not touched, from other.
@@ -312,7 +352,7 @@ func (d *decoder) due() bool { return len(d.batch.Changes) > 0 || len(d.batch.Wa
 func (d *decoder) take() Batch {
 	batch := d.batch
 	if !d.open {
-		batch.Partial = Partial{}
+		batch.Last.Ordinal = 0
 	}
 	d.batch = Batch{}
 	d.arena = make([]byte, 0, cap(d.arena))

@@ -3,8 +3,8 @@
 //	receive ──▶ decode ──▶ batch (10,000 rows or 5 ms) ──▶ land ──▶ confirm
 //	            the next batch is decoded while one lands
 //
-// A position is confirmed to the server only after everything before it has landed. A transaction larger than a batch lands in parts.
-// After a crash in between, the parts that have landed are recognized, and do not land again.
+// A position is confirmed to the server only after everything before it has landed. A transaction larger than a batch lands in parts. After a
+// crash in between, the parts that have landed are recognized, and do not land again: see Last.
 package wal
 
 import (
@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -40,31 +39,6 @@ const (
 	answer = time.Second
 )
 
-// Partial is the part of a transaction that has landed: its changes up to an ordinal.
-type Partial struct {
-	Transaction pglogrepl.LSN // of its commit
-	Ordinal     int
-}
-
-// String returns the form that [ParsePartial] parses.
-func (p Partial) String() string {
-	if p.Ordinal == 0 {
-		return ""
-	}
-	return p.Transaction.String() + " " + strconv.Itoa(p.Ordinal)
-}
-
-// ParsePartial parses the result of String.
-func ParsePartial(text string) (p Partial) {
-	lsn, ordinal, has := strings.Cut(text, " ")
-	if !has {
-		return Partial{}
-	}
-	p.Transaction, _ = pglogrepl.ParseLSN(lsn)
-	p.Ordinal, _ = strconv.Atoi(ordinal)
-	return p
-}
-
 // Batch is changes that land together.
 type Batch struct {
 	Changes []change.Change
@@ -73,8 +47,8 @@ type Batch struct {
 	CommittedAt time.Time // of the last transaction; zero if none ended
 	// Watermarks are what Emit wrote before End.
 	Watermarks []string
-	// Partial says which part of an unfinished transaction has landed with the batch; zero if there is none.
-	Partial Partial
+	// Last is the last transaction that has changes in the batch; zero if none has.
+	Last Last
 }
 
 // Config configures a reader. Only Rows, Wait and Beat have defaults.
@@ -82,8 +56,8 @@ type Config struct {
 	URL         string // of the source
 	Slot        string
 	Publication string
-	After       pglogrepl.LSN // what has landed
-	Partial     Partial       // what has landed of the transaction after that
+	After       pglogrepl.LSN // what the server knows to have landed
+	Last        Last          // what has landed last
 
 	Types *value.Types
 	// Table returns a table by its OID or, if it was dropped, what is known of it by name.
@@ -125,7 +99,8 @@ func Run(ctx context.Context, config Config) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &Reader{config: config, batches: make(chan Batch)}
-	r.decoder = decoder{config: &r.config, relations: map[uint32]*relation{}}
+	r.decoder = decoder{config: &r.config, relations: map[uint32]*relation{}, later: map[uint32]*pglogrepl.RelationMessage{}}
+	r.decoder.found = config.Last.XID == 0 || config.Last.Commit < config.After
 	r.landed.Store(uint64(config.After))
 	if err := r.connect(ctx); err != nil {
 		return err
@@ -319,6 +294,12 @@ func (r *Reader) flush(ctx context.Context) error {
 // slot that is ahead of the log must have been moved by somebody else. It runs once a beat, because its own writes create WAL.
 func (r *Reader) idle(ctx context.Context) error {
 	end := max(r.wal, r.decoder.batch.End)
+	if !r.decoder.found {
+		if end > r.config.Last.Commit {
+			return ErrRestored
+		}
+		return nil
+	}
 	if r.decoder.open || r.busy.Load() > 0 || uint64(end) <= r.landed.Load() {
 		return nil
 	}
