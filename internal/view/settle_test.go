@@ -109,4 +109,3 @@ func apart(t *testing.T) (b *testBundle, crm *pgtest.DB, server *pgserver.Server
 	b.apply(t, read(t, posts))
 	return b, crm, server
 }
-

@@ -10,6 +10,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/pgserver"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // TestCrash: Postgres is killed while an application writes. In both modes, everything that was committed is in the log once and in
@@ -67,4 +68,37 @@ func TestCrash(t *testing.T) {
 		}
 		require.Empty(t, b.gaps(t, name))
 	}
+}
+
+// TestWAL_Again: Postgres is killed before it has saved what was confirmed, so it sends changes again that have landed, and older definitions of their
+// table with them. Nothing lands twice, and the table's columns have the versions that they had.
+func TestWAL_Again(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Do(t, simple+"; ALTER TABLE app.t ADD dropped text")
+	owner := b.owner("app", stream.ModeWAL)
+	b.start(t, owner)
+	for _, sql := range []string{
+		"INSERT INTO app.t VALUES (1)", "ALTER TABLE app.t ADD b text", "INSERT INTO app.t VALUES (2)", "ALTER TABLE app.t DROP dropped",
+		"INSERT INTO app.t VALUES (3)", "INSERT INTO app.t VALUES (4), (5)",
+	} {
+		b.Do(t, sql)
+	}
+	b.wait(t, "SELECT EXISTS (SELECT FROM capture.log WHERE table_name = 't' AND key ->> 'id' = '5')")
+	confirmed := func() string {
+		return pgtest.Column[string](t, b.DB, "SELECT confirmed_flush_lsn::text FROM pg_replication_slots")[0]
+	}
+	after := confirmed()
+	b.wait(t, "SELECT confirmed_flush_lsn > $1::pg_lsn FROM pg_replication_slots", after)
+	before := confirmed()
+	versions := pgtest.Column[string](t, b.DB, "SELECT version || ' ' || columns::text FROM capture.schema_version ORDER BY version")
+	require.NoError(t, b.Server.Stop(t.Context(), pgserver.Immediate))
+	require.NoError(t, b.Server.Start(t.Context()))
+	b.Reset()
+	require.Equal(t, []bool{true}, pgtest.Column[bool](t, b.DB, "SELECT confirmed_flush_lsn < $1::pg_lsn FROM pg_replication_slots", before), "it was not saved")
+	b.Do(t, "INSERT INTO app.t VALUES (6)")
+	b.wait(t, "SELECT EXISTS (SELECT FROM capture.log WHERE table_name = 't' AND key ->> 'id' = '6')")
+	require.Equal(t, []string{"1", "2", "3", "4", "5", "6"}, pgtest.Column[string](t, b.DB, "SELECT key ->> 'id' FROM capture.log WHERE table_name = 't' ORDER BY position"))
+	require.Equal(t, versions, pgtest.Column[string](t, b.DB, "SELECT version || ' ' || columns::text FROM capture.schema_version ORDER BY version"))
+	require.Empty(t, b.gaps(t, "app"))
 }
