@@ -2,11 +2,15 @@ package stream_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/pgserver"
+	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
 // TestGap_NotRecorded: while a gap cannot be recorded, what shows it stays: a process that ended in between would otherwise leave no trace
@@ -44,6 +48,33 @@ func TestGap_NotRecorded(t *testing.T) {
 			require.ErrorIs(t, <-done, context.Canceled)
 		})
 	}
+}
+
+// TestWAL_Unreadable: the server cannot read the WAL of a slot, here because a file is missing, and says so each time. That is a gap, and the stream
+// continues with a new slot.
+func TestWAL_Unreadable(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Do(t, simple)
+	stop := b.start(t, b.owner("app", stream.ModeWAL))
+	b.mark(t, "app")
+	stop()
+	b.wait(t, "SELECT NOT active FROM pg_replication_slots")
+	b.Do(t, "INSERT INTO app.t VALUES (1)")
+	b.Do(t, "SELECT pg_switch_wal()")
+	b.Do(t, "CHECKPOINT")
+	file := pgtest.Column[string](t, b.DB, "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots")[0]
+	require.NoError(t, b.Server.Stop(t.Context(), pgserver.Fast))
+	require.NoError(t, os.Remove(filepath.Join(b.Server.DataDir(), "pg_wal", file)))
+	require.NoError(t, b.Server.Start(t.Context()))
+	b.Reset()
+	b.start(t, b.owner("app", stream.ModeWAL))
+	b.running(t, 1)
+	require.Equal(t, []string{"slot "}, b.gaps(t, "app"))
+	b.Do(t, "INSERT INTO app.t VALUES (2)")
+	b.mark(t, "app")
+	require.False(t, b.has(t, 1))
+	require.True(t, b.has(t, 2))
 }
 
 // TestWAL_Gap: a slot that somebody drops, recreates or advances, or that the server invalidates, is a gap, and the stream continues.

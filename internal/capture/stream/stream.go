@@ -46,6 +46,8 @@ const (
 	longest        = 30 * time.Second
 	silenceInBeats = 5
 	slowest        = 10 // times Poll, while there are no changes
+	// unreadableMost is how often the server may fail to read the slot's WAL before the stream begins again. Its decoder fails at the same place each time.
+	unreadableMost = 3
 )
 
 // Owner owns a stream while it runs. DB, Source, SourceURL and Name have no default.
@@ -72,6 +74,8 @@ type Owner struct {
 	Failed func(ctx context.Context, err error)
 	// Listeners receive the signals; none if empty.
 	Listeners telemetry.Listeners
+
+	unreadable int // how often in a row the server could not read the slot's WAL
 }
 
 // gap is the error that changes are missing, so the stream has to begin again.

@@ -128,6 +128,7 @@ func (s *session) prepareWAL(ctx context.Context, row db.StreamGetRow) (read fun
 
 // readWAL reads the slot after a position.
 func (s *session) readWAL(ctx context.Context, slot string, after pglogrepl.LSN, last wal.Last) error {
+	var failed error
 	err := wal.Run(ctx, wal.Config{
 		URL: s.SourceURL, Slot: slot, Publication: slot, After: after, Last: last, Beat: s.Beat,
 		Types:   value.New(s.Source),
@@ -139,9 +140,18 @@ func (s *session) readWAL(ctx context.Context, slot string, after pglogrepl.LSN,
 			if batch.End > 0 {
 				mark.LSN = batch.End.String()
 			}
-			return s.land(ctx, batch.Changes, mark)
+			if failed = s.land(ctx, batch.Changes, mark); failed == nil {
+				s.unreadable = 0
+			}
+			return failed
 		},
 	})
+	if ctx.Err() == nil && failed == nil && wal.IsUnreadable(err) {
+		if s.unreadable++; s.unreadable >= unreadableMost {
+			s.unreadable = 0
+			return &gap{kind: "slot", reason: "the server cannot read the WAL of the replication slot " + slot + ": " + err.Error()}
+		}
+	}
 	if ctx.Err() == nil && postgres.Code(err) == pgerrcode.UndefinedObject {
 		return &gap{kind: "publication", reason: "the publication " + slot + " was dropped"}
 	}

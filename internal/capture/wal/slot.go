@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
@@ -70,6 +71,13 @@ type Slot struct {
 	Status    string // wal_status; lost means that it cannot be used any more
 	Retained  int64  // bytes of WAL that it holds back
 	Behind    int64  // bytes of WAL that are not confirmed
+}
+
+// IsUnreadable reports whether an error of the server says that it cannot decode the WAL of a slot: a file is missing or damaged, or its decoder
+// fails. The same WAL fails again each time.
+func IsUnreadable(err error) bool {
+	code := postgres.Code(err)
+	return pgerrcode.IsInternalError(code) || code == pgerrcode.UndefinedFile
 }
 
 // Lost reports whether the slot cannot be read any more.
