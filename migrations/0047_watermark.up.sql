@@ -6,5 +6,5 @@ CREATE TABLE capture.watermark (
 );
 CREATE INDEX watermark_stream ON capture.watermark (stream_id, landed_at);
 
--- The watermarks that a task wrote after it had read the last row of another database, one for each stream.
+-- The watermarks that a task wrote after it had read rows of other databases, and of which it does not know yet that they have landed.
 ALTER TABLE view.task ADD COLUMN watermarks text[] NOT NULL DEFAULT '{}';

@@ -194,13 +194,16 @@ SELECT s.name, s.position FROM capture.stream AS s ORDER BY s.name LIMIT 1000;
 SELECT DISTINCT (l.xid & 4294967295)::bigint AS xid FROM capture.log AS l INNER JOIN capture.stream AS s ON s.id = l.stream_id
 WHERE s.name = @stream AND l.position > @after AND l.position <= @upto AND NOT l.snapshot;
 
--- name: WatermarkLanded :one
-SELECT EXISTS (SELECT FROM capture.watermark AS w WHERE w.token = @token);
+-- name: WatermarkLanded :many
+SELECT w.token FROM capture.watermark AS w WHERE w.token = ANY(@tokens::text[]);
 
 -- name: WatermarkTake :execrows
 DELETE FROM capture.watermark WHERE token = @token;
 
 -- name: WatermarkPrune :exec
--- A thousand of a stream's old watermarks.
+-- A thousand of a stream's old watermarks that no task waits for.
 DELETE FROM capture.watermark WHERE token IN (
-    SELECT w.token FROM capture.watermark AS w WHERE w.stream_id = @stream_id AND w.landed_at < now() - interval '1 day' ORDER BY w.landed_at LIMIT 1000);
+    SELECT w.token FROM capture.watermark AS w
+    WHERE w.stream_id = @stream_id AND w.landed_at < now() - interval '1 day'
+        AND NOT EXISTS (SELECT FROM view.task AS t WHERE t.state IN ('queued', 'running') AND w.token = ANY(t.watermarks))
+    ORDER BY w.landed_at LIMIT 1000);

@@ -113,11 +113,8 @@ UPDATE view.task SET taken_at = NULL WHERE id = @id AND fence = @fence;
 
 -- name: ViewTaskMove :execrows
 UPDATE view.task SET cursor = @cursor, done = done + @done::bigint, differing = differing + @differing::bigint, repaired = repaired + @repaired::bigint,
-    misfits = misfits + @misfits::bigint, copied = copied + @copied::bigint, stage = @stage, examples = @examples, moved_at = now(), taken_at = now(), failures = 0, error = '', retry_at = NULL
+    misfits = misfits + @misfits::bigint, copied = copied + @copied::bigint, watermarks = coalesce(@watermarks::text[], '{}'), stage = @stage, examples = @examples, moved_at = now(), taken_at = now(), failures = 0, error = '', retry_at = NULL
 WHERE id = @id AND fence = @fence AND state = 'running';
-
--- name: ViewTaskWatermarks :execrows
-UPDATE view.task SET watermarks = @watermarks::text[] WHERE id = @id AND fence = @fence AND state = 'running';
 
 -- name: ViewTaskFinish :execrows
 UPDATE view.task SET state = @state, error = @error, finished_at = now() WHERE id = @id AND fence = @fence AND state = 'running';

@@ -1035,23 +1035,39 @@ func (q *Queries) StreamWanted(ctx context.Context) ([]StreamWantedRow, error) {
 	return items, nil
 }
 
-const watermarkLanded = `-- name: WatermarkLanded :one
-SELECT EXISTS (SELECT FROM capture.watermark AS w WHERE w.token = $1)
+const watermarkLanded = `-- name: WatermarkLanded :many
+SELECT w.token FROM capture.watermark AS w WHERE w.token = ANY($1::text[])
 `
 
-func (q *Queries) WatermarkLanded(ctx context.Context, token string) (bool, error) {
-	row := q.db.QueryRow(ctx, watermarkLanded, token)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
+func (q *Queries) WatermarkLanded(ctx context.Context, tokens []string) ([]string, error) {
+	rows, err := q.db.Query(ctx, watermarkLanded, tokens)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var token string
+		if err := rows.Scan(&token); err != nil {
+			return nil, err
+		}
+		items = append(items, token)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const watermarkPrune = `-- name: WatermarkPrune :exec
 DELETE FROM capture.watermark WHERE token IN (
-    SELECT w.token FROM capture.watermark AS w WHERE w.stream_id = $1 AND w.landed_at < now() - interval '1 day' ORDER BY w.landed_at LIMIT 1000)
+    SELECT w.token FROM capture.watermark AS w
+    WHERE w.stream_id = $1 AND w.landed_at < now() - interval '1 day'
+        AND NOT EXISTS (SELECT FROM view.task AS t WHERE t.state IN ('queued', 'running') AND w.token = ANY(t.watermarks))
+    ORDER BY w.landed_at LIMIT 1000)
 `
 
-// A thousand of a stream's old watermarks.
+// A thousand of a stream's old watermarks that no task waits for.
 func (q *Queries) WatermarkPrune(ctx context.Context, streamID int32) error {
 	_, err := q.db.Exec(ctx, watermarkPrune, streamID)
 	return err

@@ -1182,21 +1182,22 @@ func (q *Queries) ViewTaskMerge(ctx context.Context, arg ViewTaskMergeParams) (i
 
 const viewTaskMove = `-- name: ViewTaskMove :execrows
 UPDATE view.task SET cursor = $1, done = done + $2::bigint, differing = differing + $3::bigint, repaired = repaired + $4::bigint,
-    misfits = misfits + $5::bigint, copied = copied + $6::bigint, stage = $7, examples = $8, moved_at = now(), taken_at = now(), failures = 0, error = '', retry_at = NULL
-WHERE id = $9 AND fence = $10 AND state = 'running'
+    misfits = misfits + $5::bigint, copied = copied + $6::bigint, watermarks = coalesce($7::text[], '{}'), stage = $8, examples = $9, moved_at = now(), taken_at = now(), failures = 0, error = '', retry_at = NULL
+WHERE id = $10 AND fence = $11 AND state = 'running'
 `
 
 type ViewTaskMoveParams struct {
-	Cursor    []string
-	Done      int64
-	Differing int64
-	Repaired  int64
-	Misfits   int64
-	Copied    int64
-	Stage     int32
-	Examples  []byte
-	ID        int64
-	Fence     int64
+	Cursor     []string
+	Done       int64
+	Differing  int64
+	Repaired   int64
+	Misfits    int64
+	Copied     int64
+	Watermarks []string
+	Stage      int32
+	Examples   []byte
+	ID         int64
+	Fence      int64
 }
 
 func (q *Queries) ViewTaskMove(ctx context.Context, arg ViewTaskMoveParams) (int64, error) {
@@ -1207,6 +1208,7 @@ func (q *Queries) ViewTaskMove(ctx context.Context, arg ViewTaskMoveParams) (int
 		arg.Repaired,
 		arg.Misfits,
 		arg.Copied,
+		arg.Watermarks,
 		arg.Stage,
 		arg.Examples,
 		arg.ID,
@@ -1425,22 +1427,4 @@ func (q *Queries) ViewTaskWaiting(ctx context.Context, versionID int64) ([]int64
 		return nil, err
 	}
 	return items, nil
-}
-
-const viewTaskWatermarks = `-- name: ViewTaskWatermarks :execrows
-UPDATE view.task SET watermarks = $1::text[] WHERE id = $2 AND fence = $3 AND state = 'running'
-`
-
-type ViewTaskWatermarksParams struct {
-	Watermarks []string
-	ID         int64
-	Fence      int64
-}
-
-func (q *Queries) ViewTaskWatermarks(ctx context.Context, arg ViewTaskWatermarksParams) (int64, error) {
-	result, err := q.db.Exec(ctx, viewTaskWatermarks, arg.Watermarks, arg.ID, arg.Fence)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
 }

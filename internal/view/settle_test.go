@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -73,6 +74,62 @@ func TestSettle_Restored(t *testing.T) {
 	}
 }
 
+// TestSettle_RestoredBetween: while nobody reads the changes of a database, a build copies the first of its rows. Then the database becomes an older
+// copy of its disk, and the build copies the rest, and writes its watermark into the older copy, where it lands.
+func TestSettle_RestoredBetween(t *testing.T) {
+	t.Parallel()
+	b, crm, server := apart(t)
+	b.own(t, stream.ModeTrigger, "crm")()
+	backup := filepath.Join(t.TempDir(), "backup")
+	replace := func(from, to string) {
+		t.Helper()
+		require.NoError(t, server.Stop(t.Context(), pgserver.Fast))
+		require.NoError(t, os.RemoveAll(to))
+		output, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
+		require.NoError(t, err, string(output))
+		require.NoError(t, server.Start(t.Context()))
+		crm.Reset() // The restart closed its connections.
+		b.engine.Databases.Close()
+	}
+	replace(server.DataDir(), backup)
+	crm.Do(t, "UPDATE public.posts SET n = 9 WHERE id = 1")
+	b.engine.Chunk, b.engine.Turn = 1, time.Nanosecond
+	more, err := b.engine.Work(t.Context(), 1)
+	require.NoError(t, err)
+	require.True(t, more)
+	require.Equal(t, []string{"{1} 1"}, pgtest.Column[string](t, b.DB, "SELECT cursor::text || ' ' || copied FROM view.task WHERE id = 1"), "it has copied the row")
+
+	replace(backup, server.DataDir())
+	for range 100 {
+		crm.Do(t, "SELECT pg_current_xact_id()")
+	}
+	b.own(t, stream.ModeTrigger, "crm")
+	b.quiet(t)
+	t.Log(pgtest.Column[string](t, b.DB, "SELECT reason FROM capture.gap"))
+	b.mirrored(t, "posts")
+	b.exact(t, "posts")
+}
+
+// TestSettle_Pruned: a build whose watermark has landed waits for more than a day for something else: its view is paused, or the waiting changes are
+// many. Nothing was restored, so nothing is copied again.
+func TestSettle_Pruned(t *testing.T) {
+	t.Parallel()
+	b, _, _ := apart(t)
+	stop := b.own(t, stream.ModeTrigger, "crm")
+	stop()
+	_, err := b.engine.Work(t.Context(), 1) // It waits.
+	require.NoError(t, err)
+	b.Do(t, "UPDATE view.view SET paused_at = now()")
+	b.own(t, stream.ModeTrigger, "crm")
+	b.until(t, "SELECT count(*) = 2 FROM capture.watermark")
+	// So much time passes.
+	b.Do(t, "INSERT INTO capture.watermark SELECT 'nobody''s', id FROM capture.stream WHERE name = 'crm'; UPDATE capture.watermark SET landed_at = now() - interval '25 hours'")
+	b.until(t, "SELECT NOT EXISTS (SELECT FROM capture.watermark WHERE token = 'nobody''s')")
+	b.Do(t, "UPDATE view.view SET paused_at = NULL; UPDATE view.task SET retry_at = NULL")
+	b.quiet(t)
+	require.Equal(t, []string{"build done 1"}, pgtest.Column[string](t, b.DB, "SELECT kind || ' ' || state || ' ' || copied FROM view.task ORDER BY id"))
+}
+
 // TestSettle_Waits: a build that has copied rows waits until somebody reads the changes of their database, and then serves. It copies nothing again.
 func TestSettle_Waits(t *testing.T) {
 	t.Parallel()
@@ -82,11 +139,11 @@ func TestSettle_Waits(t *testing.T) {
 	for range 2 {
 		_, err := b.engine.Work(t.Context(), 1)
 		require.NoError(t, err)
-		require.Equal(t, []string{"running: it waits until changes of database crm are in the log"},
+		require.Equal(t, []string{"running: it waits until the log has the changes of the databases that it has copied"},
 			pgtest.Column[string](t, b.DB, "SELECT state || ': ' || error FROM view.task WHERE id = 1"))
 	}
 	b.own(t, stream.ModeTrigger, "crm")
-	b.until(t, "SELECT count(*) = 2 FROM capture.watermark")
+	b.until(t, "SELECT count(*) = 3 FROM capture.watermark")
 	b.Do(t, "UPDATE view.task SET retry_at = NULL")
 	b.quiet(t)
 	require.Equal(t, []string{"build done 1"}, pgtest.Column[string](t, b.DB, "SELECT kind || ' ' || state || ' ' || copied FROM view.task ORDER BY id"))

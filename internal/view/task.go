@@ -64,7 +64,7 @@ type Task struct {
 
 	keyed      bool
 	since      *string
-	watermarks []string // written after the last row of another database was read, one for each stream: see settle
+	watermarks []string // of rows of other databases, which may not have landed: see settle
 }
 
 // Stands reports whether the task is a standing task, which is repeated without end.

@@ -176,6 +176,9 @@ func (w *worker) chunks(ctx context.Context, began time.Time) (more bool, err er
 	}
 	for {
 		end, err := w.next(ctx)
+		if errors.Is(err, errRestored) {
+			return false, w.restored(ctx)
+		}
 		if err != nil || end {
 			return false, err
 		}
@@ -187,8 +190,8 @@ func (w *worker) chunks(ctx context.Context, began time.Time) (more bool, err er
 
 // next does one chunk, and pauses after it. After the last one, it ends the task.
 func (w *worker) next(ctx context.Context) (end bool, err error) {
-	if len(w.task.watermarks) > 0 {
-		return true, w.end(ctx)
+	if err := w.settle(ctx, mostUnlanded); err != nil {
+		return false, err
 	}
 	size := w.size.Value()
 	var s step
@@ -285,12 +288,30 @@ func (w *worker) move(ctx context.Context, tx pgx.Tx, s step) error {
 	}
 	err = lease.Fenced(db.New(tx).ViewTaskMove(ctx, db.ViewTaskMoveParams{
 		ID: w.task.ID, Fence: w.lease.Term.ID, Cursor: s.cursor, Done: s.done, Differing: s.differing, Repaired: s.repaired, Misfits: s.misfits, Examples: examples,
-		Stage: int32(s.stage), Copied: s.copied, //nolint:gosec // A small number.
+		Stage: int32(s.stage), Copied: s.copied, Watermarks: w.task.watermarks, //nolint:gosec // A small number.
 	}))
 	if err != nil {
 		return fmt.Errorf("move task %d: %w", w.task.ID, err)
 	}
 	return nil
+}
+
+// end ends a task whose last chunk is done. If a turn has to wait here, the next one repeats the last chunk.
+func (w *worker) end(ctx context.Context) error {
+	if err := w.settle(ctx, 0); err != nil {
+		return err
+	}
+	if w.task.Kind == TaskBuild && w.version.Plan.Filling {
+		if err := w.index(ctx); err != nil {
+			return err
+		}
+	}
+	if w.task.Kind == TaskBuild && w.version.State == Building {
+		if err := w.catchUp(ctx); err != nil {
+			return err
+		}
+	}
+	return w.finish(ctx)
 }
 
 // finish ends a task that is done. A table that was built replaces the one that serves.

@@ -31,6 +31,8 @@ const (
 	// retry is how long the keeper waits after an error, and guardEvery how often it checks the slot.
 	retry      = 5 * time.Second
 	guardEvery = 5 * time.Second
+	// healthy is more than it takes to read the WAL again at which the server has failed.
+	healthy = time.Minute
 )
 
 // Keeper keeps one archive. The fields after Config may be zero.
@@ -90,8 +92,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 			call(again)
 		},
 	}
+	unreadable := 0
 	for {
+		began := k.Clock.Now()
 		err := stream.Run(ctx, config)
+		if !wal.IsUnreadable(err) || k.Clock.Now().Sub(began) > healthy {
+			unreadable = 0
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -100,6 +107,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case errors.Is(err, stream.ErrOlder):
 			// The slot belongs to another history, and could not be told from the archive's once the WAL is longer.
 			err = errors.Join(err, wal.DropSlot(ctx, k.Source, manifest.Slot))
+		case wal.IsUnreadable(err):
+			if unreadable++; unreadable == wal.MostUnreadable {
+				err = errors.Join(err, wal.DropSlot(ctx, k.Source, manifest.Slot)) // Which is a gap.
+			}
 		}
 		if ctx.Err() != nil {
 			return nil

@@ -283,3 +283,28 @@ func TestOlder(t *testing.T) {
 	b.equal(t, b.restored(t, restore.Config{}))
 	b.exact(t, m)
 }
+
+// TestUnreadable: the server cannot read the WAL of the slot, because a file is missing. That is a gap, and a new chain begins.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Server(t, map[string]string{"wal_level": "logical"})
+	b := &testBundle{server: server, db: application(t, server), clock: hastyClock{}}
+	b.begin(t)
+	stop := b.keep(t)
+	b.psql(t, "-c", "CREATE TABLE t (i int)", "-c", "INSERT INTO t VALUES (1)")
+	b.caughtUp(t)
+	stop()
+	b.db.Wait(t, "NOT EXISTS (SELECT FROM pg_replication_slots WHERE active)")
+	b.psql(t, "-c", "INSERT INTO t VALUES (2)", "-c", "SELECT pg_switch_wal()", "-c", "CHECKPOINT")
+	file := pgtest.Column[string](t, b.db, "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots")[0]
+	require.NoError(t, server.Stop(t.Context(), pgserver.Fast))
+	require.NoError(t, os.Remove(filepath.Join(server.DataDir(), "pg_wal", file)))
+	require.NoError(t, server.Start(t.Context()))
+	b.db.Reset()
+	stop = b.keepSoon(t, &errorsHeard{})
+	b.eventually(t, func(c chain.Chain) bool { return len(c.Bases) == 2 && len(c.Gaps) == 1 && !c.Gapped() })
+	b.psql(t, "-c", "INSERT INTO t VALUES (3)")
+	b.caughtUp(t)
+	stop()
+	b.equal(t, b.restored(t, restore.Config{}))
+}

@@ -55,7 +55,7 @@ func (r *runner) scan(ctx context.Context, s db.SnapshotNextRow, t table.Table) 
 		return rows{}, err
 	}
 	read.low = low
-	read.high, err = watermark.Write(ctx, r.Source, r.Stream, low.Mode)
+	read.high, err = watermark.Write(ctx, r.Source, watermark.Stream{ID: low.ID, Name: r.Stream, Mode: low.Mode})
 	return read, err
 }
 

@@ -46,8 +46,6 @@ const (
 	longest        = 30 * time.Second
 	silenceInBeats = 5
 	slowest        = 10 // times Poll, while there are no changes
-	// unreadableMost is how often the server may fail to read the slot's WAL before the stream begins again. Its decoder fails at the same place each time.
-	unreadableMost = 3
 )
 
 // Owner owns a stream while it runs. DB, Source, SourceURL and Name have no default.

@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/capture/value"
 	"github.com/daymill/daymill/internal/capture/wal"
+	"github.com/daymill/daymill/internal/capture/watermark"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 )
@@ -59,7 +60,7 @@ func (s *session) beginWAL(ctx context.Context) (params db.StreamBeginParams, er
 	if err != nil {
 		return params, err
 	}
-	text, seen := lsn.String(), wal.Last{Commit: lsn}.String()
+	text, seen := lsn.String(), wal.Last{Commit: lsn}.Text(lsn)
 	return db.StreamBeginParams{SystemID: system.ID, Timeline: system.Timeline, Slot: &name, SlotLsn: &text, Lsn: &text, Seen: &seen}, nil
 }
 
@@ -77,11 +78,12 @@ func (s *session) prepareWAL(ctx context.Context, row db.StreamGetRow) (read fun
 	if err != nil {
 		return nil, err
 	}
+	last, known := wal.ParseLast(row.Seen, landed)
 	missing := func(kind, reason string) error { return &gap{kind: kind, reason: reason} }
 	switch {
 	case system.ID != row.SystemID:
 		return nil, missing("cluster", "the database is in another cluster than before")
-	case system.WAL < landed:
+	case system.WAL < landed || last.XID != 0 && system.WAL <= last.Commit: // A part of a transaction may have landed, which is after landed.
 		return nil, missing("restore", "the source's WAL ends before what was read from it: it was restored, or a follower that lagged was promoted")
 	case !has:
 		return nil, missing("slot", "the replication slot "+row.Slot+" is gone: it was dropped, or a follower without it was promoted")
@@ -115,19 +117,22 @@ func (s *session) prepareWAL(ctx context.Context, row db.StreamGetRow) (read fun
 		if err != nil {
 			return nil, fmt.Errorf("end the last reader of slot %s: %w", row.Slot, err)
 		}
-		if slot, _, err = wal.FindSlot(ctx, s.Source, row.Slot); err != nil { // It may have confirmed more.
+		if slot, has, err = wal.FindSlot(ctx, s.Source, row.Slot); err != nil { // It may have confirmed more.
 			return nil, err
 		}
+		if !has {
+			return nil, missing("slot", "the replication slot "+row.Slot+" was dropped")
+		}
 	}
-	last, known := wal.ParseLast(row.Seen)
+	after := landed
 	if known {
-		landed = slot.Confirmed
+		after = slot.Confirmed
 	}
-	return func(ctx context.Context) error { return s.readWAL(ctx, row.Slot, landed, last) }, nil
+	return func(ctx context.Context) error { return s.readWAL(ctx, row.Slot, after, landed, last) }, nil
 }
 
-// readWAL reads the slot after a position.
-func (s *session) readWAL(ctx context.Context, slot string, after pglogrepl.LSN, last wal.Last) error {
+// readWAL reads the slot after a position. It knows where the stream is, and what has landed last.
+func (s *session) readWAL(ctx context.Context, slot string, after, landed pglogrepl.LSN, last wal.Last) error {
 	var failed error
 	err := wal.Run(ctx, wal.Config{
 		URL: s.SourceURL, Slot: slot, Publication: slot, After: after, Last: last, Beat: s.Beat,
@@ -135,11 +140,16 @@ func (s *session) readWAL(ctx context.Context, slot string, after pglogrepl.LSN,
 		Table:   s.describe,
 		Fill:    s.fill,
 		Version: s.version,
+		Watermark: func(content string) bool { return watermark.Is(content, s.writer.ID()) },
 		Land: func(ctx context.Context, batch wal.Batch) error {
-			mark := log.Mark{Seen: batch.Last.String(), CommittedAt: batch.CommittedAt, Watermarks: batch.Watermarks}
+			mark := log.Mark{CommittedAt: batch.CommittedAt, Watermarks: batch.Watermarks}
 			if batch.End > 0 {
-				mark.LSN = batch.End.String()
+				landed, mark.LSN = batch.End, batch.End.String()
 			}
+			if batch.Last != (wal.Last{}) {
+				last = batch.Last
+			}
+			mark.Seen = last.Text(landed)
 			if failed = s.land(ctx, batch.Changes, mark); failed == nil {
 				s.unreadable = 0
 			}
@@ -147,7 +157,7 @@ func (s *session) readWAL(ctx context.Context, slot string, after pglogrepl.LSN,
 		},
 	})
 	if ctx.Err() == nil && failed == nil && wal.IsUnreadable(err) {
-		if s.unreadable++; s.unreadable >= unreadableMost {
+		if s.unreadable++; s.unreadable >= wal.MostUnreadable {
 			s.unreadable = 0
 			return &gap{kind: "slot", reason: "the server cannot read the WAL of the replication slot " + slot + ": " + err.Error()}
 		}

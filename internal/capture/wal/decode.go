@@ -48,6 +48,7 @@ type decoder struct {
 	// The transaction that is being read.
 	open        bool
 	skip        bool // it has landed
+	marked      bool // it has a watermark
 	xid         int64
 	finalLSN    pglogrepl.LSN
 	lsn         string
@@ -71,8 +72,12 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 		return d.begin(m)
 	case *pglogrepl.CommitMessage:
 		d.open = false
-		if !d.skip {
-			d.batch.End, d.batch.CommittedAt = m.TransactionEndLSN, d.committedAt
+		if d.skip {
+			return nil
+		}
+		d.batch.End, d.batch.CommittedAt = m.TransactionEndLSN, d.committedAt
+		if d.marked { // Whoever wrote the watermark has seen more than changes: the transaction must come again, too.
+			d.batch.Last = Last{Commit: d.finalLSN, XID: d.xid, CommittedAt: d.committedAt}
 		}
 		return nil
 	case *pglogrepl.RelationMessage:
@@ -88,8 +93,8 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 	}
 	switch m := message.(type) {
 	case *pglogrepl.LogicalDecodingMessage:
-		if m.Prefix == prefix {
-			d.batch.Watermarks = append(d.batch.Watermarks, string(m.Content))
+		if m.Transactional && m.Prefix == prefix && d.config.Watermark(string(m.Content)) {
+			d.batch.Watermarks, d.marked = append(d.batch.Watermarks, string(m.Content)), true
 		}
 	case *pglogrepl.InsertMessage:
 		return d.row(ctx, m.RelationID, change.Insert, nil, m.Tuple)
@@ -111,7 +116,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 
 // begin begins a transaction. It returns ErrRestored if Config.Last should have come before it.
 func (d *decoder) begin(m *pglogrepl.BeginMessage) error {
-	d.open, d.ordinal, d.skip = true, 0, false
+	d.open, d.ordinal, d.skip, d.marked = true, 0, false, false
 	d.xid, d.finalLSN, d.lsn, d.committedAt = int64(m.Xid), m.FinalLSN, m.FinalLSN.String(), m.CommitTime.UTC()
 	last := d.config.Last
 	switch {

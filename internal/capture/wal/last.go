@@ -22,29 +22,26 @@ type Last struct {
 	CommittedAt time.Time
 }
 
-// String returns the form that [ParseLast] parses. The zero value is empty.
-func (l Last) String() string {
-	if l == (Last{}) {
-		return ""
-	}
+// Text returns the form that [ParseLast] parses, together with the position of the stream.
+func (l Last) Text(position pglogrepl.LSN) string {
 	var committed int64
 	if !l.CommittedAt.IsZero() {
 		committed = l.CommittedAt.UnixMicro()
 	}
-	return l.Commit.String() + " " + strconv.Itoa(l.Ordinal) + " " + strconv.FormatInt(l.XID, 10) + " " + strconv.FormatInt(committed, 10)
+	return l.Commit.String() + " " + strconv.Itoa(l.Ordinal) + " " + strconv.FormatInt(l.XID, 10) + " " + strconv.FormatInt(committed, 10) + " " + position.String()
 }
 
-// ParseLast parses the result of String. It reports false if the text is of an earlier version, which has the position and ordinal of an unfinished
-// transaction, if any.
-func ParseLast(text string) (l Last, known bool) {
+// ParseLast parses the result of Text. It reports false if a process of an earlier version has read the stream up to its position: it wrote the
+// commit and ordinal of an unfinished transaction, or nothing.
+func ParseLast(text string, position pglogrepl.LSN) (l Last, known bool) {
 	parts := strings.Split(text, " ")
 	if len(parts) < 2 {
 		return Last{}, false
 	}
-	l.Commit, _ = pglogrepl.ParseLSN(parts[0]) // String wrote it, as the rest.
+	l.Commit, _ = pglogrepl.ParseLSN(parts[0]) // Text wrote it, as the rest.
 	l.Ordinal, _ = strconv.Atoi(parts[1])
-	if len(parts) < 4 {
-		return l, false
+	if len(parts) < 5 || parts[4] != position.String() {
+		return Last{Commit: l.Commit, Ordinal: l.Ordinal}, false
 	}
 	l.XID, _ = strconv.ParseInt(parts[2], 10, 64)
 	if micros, _ := strconv.ParseInt(parts[3], 10, 64); micros != 0 {

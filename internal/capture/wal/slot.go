@@ -73,8 +73,11 @@ type Slot struct {
 	Behind    int64  // bytes of WAL that are not confirmed
 }
 
+// MostUnreadable is how often in a row an error may be unreadable, as IsUnreadable says, before the slot is given up.
+const MostUnreadable = 3
+
 // IsUnreadable reports whether an error of the server says that it cannot decode the WAL of a slot: a file is missing or damaged, or its decoder
-// fails. The same WAL fails again each time.
+// fails. It fails at the same place each time.
 func IsUnreadable(err error) bool {
 	code := postgres.Code(err)
 	return pgerrcode.IsInternalError(code) || code == pgerrcode.UndefinedFile

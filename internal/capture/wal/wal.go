@@ -66,6 +66,8 @@ type Config struct {
 	Fill func(ctx context.Context, oid uint32, key map[string]string) (map[string]json.RawMessage, error)
 	// Version returns the schema version of a table that has these columns. It is called before the first change with them.
 	Version func(schema, name string, columns []table.Column) int
+	// Watermark reports whether a message's content is a watermark of the stream. Any role can write messages.
+	Watermark func(content string) bool
 	// Land writes a batch to the log. It is called by one goroutine at a time.
 	Land func(ctx context.Context, batch Batch) error
 

@@ -14,6 +14,7 @@ func archive() []broken {
 		retainGo   = "internal/archive/retention/retention.go"
 	)
 	return []broken{
+		edit("Archive/Keeper/Unreadable", "./internal/archive/restore", "^TestUnreadable$", "internal/archive/keeper/keeper.go", "", "unreadable == wal.MostUnreadable", "unreadable < 0"),
 		edit("Archive/Base/Lock", pkg, "^TestChain$/^LockedTables$", copyGo, "", `"LOCK TABLE ONLY "+table.Name+" IN ACCESS SHARE MODE"`, `"SELECT 1"`),
 		edit("Archive/Base/Twice", pkg, "^TestRestore$/^ParallelBase$", copyGo, "", `arguments = append(arguments, "--exclude-table-data="+table.Name)`, "_ = table"),
 		edit("Archive/Base/Vacate", pkg, "^TestFaults$/^InitInterrupted$", baseGo, "func vacate(", "return discard(ctx, config, m.Slot)", "return nil"),
@@ -41,7 +42,7 @@ func archive() []broken {
 		edit("Archive/Script/BeforeGap", pkg, "^TestCover$/^BeforeGap$", "internal/archive/base/restore.sh", "", "if (!over && end", "if (end"),
 		edit("Archive/Base/Alone", pkg, "^TestCover$/^(LateBase|TwoKeepers)$", baseGo, "", "err = ErrBusy", "err = nil"),
 		edit("Archive/Stream/Older", pkg, "^TestOlder$", "internal/archive/stream/stream.go", "", "case system.WAL+unfinished < to:", "case system.WAL < to && to == 0:"),
-		edit("Archive/Keeper/OlderSlot", pkg, "^TestOlder$", "internal/archive/keeper/keeper.go", "", "err = errors.Join(err, wal.DropSlot(ctx, k.Source, manifest.Slot))", "_ = wal.DropSlot"),
+		edit("Archive/Keeper/OlderSlot", pkg, "^TestOlder$", "internal/archive/keeper/keeper.go", "case errors.Is(err, stream.ErrOlder):", "err = errors.Join(err, wal.DropSlot(ctx, k.Source, manifest.Slot))", "_ = wal.DropSlot"),
 		edit("Archive/Gap/Ahead", pkg, "^TestChain$/^BaseAhead$", chainGo, "func (c *Chain) Missing(", "to, last := c.Written()", "to, last := c.End()"),
 		edit("Archive/Gap/Later", pkg, "^TestChain$/^BaseAhead$", chainGo, "func (c *Chain) Missing(", "if b.Position > to {", "if b.Position > to && last.IsZero() {"),
 		edit("Archive/Script/Ahead", pkg, "^TestChain$/^BaseAhead$", "internal/archive/base/restore.sh", "", "(next_base == \"\" || here < next_base)", "next_base == \"0\""),

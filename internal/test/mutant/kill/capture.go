@@ -54,7 +54,7 @@ func reading() []broken {
 func gaps() []broken {
 	return []broken{
 		edit("Capture/Gap/Cluster", streamPkg, "^TestWAL_Life$", streamWALGo, "", "case system.ID != row.SystemID:", "case system.ID == \"\":"),
-		edit("Capture/Gap/Behind", streamPkg, "^TestWAL_Life$", streamWALGo, "", "case system.WAL < landed:", "case system.WAL == 0:"),
+		edit("Capture/Gap/Behind", streamPkg, "^TestWAL_Life$", streamWALGo, "", "case system.WAL < landed ||", "case system.WAL == 0 ||"),
 		edit("Capture/Gap/Lagged", streamPkg, "^TestWAL_Lagged$", streamWALGo, "", "if !is || left < landed {", "if !is || left < 0 {"),
 		edit("Capture/Gap/Lost", streamPkg, "^TestWAL_Gap$", streamWALGo, "", "case slot.Lost():", "case slot.Lost() && landed == 0:"),
 		edit("Capture/Gap/NoSlot", streamPkg, "^TestWAL_Gap$", streamWALGo, "", "case !has:", "case !has && landed == 0:"),
@@ -74,7 +74,13 @@ func gaps() []broken {
 		edit("Capture/Witness/Upgrade", triggerPkg, "^TestInstall_Upgrade$", "internal/capture/trigger/install.go", "", "if !queue {", "if !queue || !witness {"),
 		edit("Capture/WAL/Last", streamPkg, "^TestRestored$/^wal$", "internal/capture/wal/decode.go", "", "case last.is(m):", "case !last.is(m) || last.is(m):"),
 		edit("Capture/WAL/LastIdle", streamPkg, "^TestRestored$/^wal$/^quiet$", "internal/capture/wal/wal.go", "", "if end > r.config.Last.Commit {", "if end == 0 {"),
-		edit("Capture/WAL/Confirmed", streamPkg, "^TestRestored$/^wal$", streamWALGo, "", "landed = slot.Confirmed", "landed = max(landed, slot.Confirmed)"),
+		edit("Capture/WAL/Confirmed", streamPkg, "^TestRestored$/^wal$", streamWALGo, "", "after = slot.Confirmed", "after = max(landed, slot.Confirmed)"),
+		edit("Capture/WAL/Part", streamPkg, "^TestWAL_RestoredInPart$", streamWALGo, "", " || last.XID != 0 && system.WAL <= last.Commit", ""),
+		edit("Capture/WAL/Earlier", streamPkg, "^TestWAL_EarlierVersion$", "internal/capture/wal/last.go", "", " || parts[4] != position.String()", ""),
+		edit("Capture/WAL/Marked", streamPkg, "^TestWAL_RestoredWatermark$", "internal/capture/wal/decode.go", "", "if d.marked {", "if d.marked && d.ordinal > 0 {"),
+		edit("Capture/WAL/Message", streamPkg, "^TestWAL_Message$", "internal/capture/watermark/watermark.go", "func Is(", "return is && ", "return is || text != \"\" || "),
+		edit("Capture/WAL/Stream", streamPkg, "^TestWatermark_Stream$", "internal/capture/watermark/watermark.go", "func Is(", "random, is := strings.CutPrefix(text, prefix(stream))", "_, random, is := strings.Cut(text, prefix(stream)[1:])"),
+		edit("Capture/Gap/Unreadable", streamPkg, "^TestWAL_Unreadable$", streamWALGo, "", "s.unreadable >= wal.MostUnreadable", "s.unreadable < 0"),
 		edit("Capture/WAL/Skip", streamPkg, "^TestWAL_Again$", "internal/capture/wal/decode.go", "", "d.found, d.skip = true, last.Ordinal == 0", "d.found, d.skip = true, false"),
 		edit("Capture/WAL/RelationLater", streamPkg, "^TestWAL_Again$", "internal/capture/wal/decode.go", "case *pglogrepl.RelationMessage:", "if d.skip {", "if d.skip && d.xid == 0 {"),
 		edit("Capture/Gap/QueueEmptied", streamPkg, "^TestTrigger_Gap$", triggerReadGo, "", "case emptied:", "case emptied && failed:"),
