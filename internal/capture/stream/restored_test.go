@@ -67,8 +67,12 @@ func TestRestored(t *testing.T) {
 				if kind != "quiet" {
 					source.Do(t, "INSERT INTO app.t VALUES (3)")
 				}
-				grow()
-				grow()
+				longer := func() bool {
+					return pgtest.Value[bool](t, source, "SELECT pg_current_wal_lsn() > $1::pg_lsn", pgtest.Value[string](t, b.DB, "SELECT coalesce(lsn, '0/0') FROM capture.stream"))
+				}
+				for grow(); !longer(); {
+					grow()
+				}
 				b.start(t, owner)
 				if kind == "complete" {
 					landed("3")

@@ -136,10 +136,10 @@ func (s *session) readWAL(ctx context.Context, slot string, after, landed pglogr
 	var failed error
 	err := wal.Run(ctx, wal.Config{
 		URL: s.SourceURL, Slot: slot, Publication: slot, After: after, Last: last, Beat: s.Beat,
-		Types:   value.New(s.Source),
-		Table:   s.describe,
-		Fill:    s.fill,
-		Version: s.version,
+		Types:     value.New(s.Source),
+		Table:     s.describe,
+		Fill:      s.fill,
+		Version:   s.version,
 		Watermark: func(content string) bool { return watermark.Is(content, s.writer.ID()) },
 		Land: func(ctx context.Context, batch wal.Batch) error {
 			mark := log.Mark{CommittedAt: batch.CommittedAt, Watermarks: batch.Watermarks}

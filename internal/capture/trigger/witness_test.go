@@ -105,13 +105,17 @@ func (b *witnessBundle) set(t *testing.T, add int) {
 	b.Do(t, "SELECT setval('daymill_capture.witness', last_value + $1) FROM daymill_capture.witness", add)
 }
 
-// crashed waits until Postgres is there again.
-func (b *witnessBundle) crashed(t *testing.T) {
+// checkpointerSQL selects the process that Postgres replaces when it starts again after a crash.
+const checkpointerSQL = "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+
+// crashed waits until Postgres is there again. Right after the kill, it may not have noticed it yet.
+func (b *witnessBundle) crashed(t *testing.T, checkpointer int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		b.Reset()
-		_, err := b.Exec(t.Context(), "SELECT")
-		return err == nil && b.Ping(t.Context()) == nil
+		var pid int
+		err := b.QueryRow(t.Context(), checkpointerSQL).Scan(&pid)
+		return err == nil && pid != 0 && pid != checkpointer
 	}, time.Minute, 10*time.Millisecond)
 	b.durable = "0/0"
 }
@@ -199,10 +203,9 @@ func TestReader_Crash(t *testing.T) {
 			b.insert(t)
 			b.turn(t, reader, nil, 5)
 			crash := func() {
-				var pid int
-				require.NoError(t, b.QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&pid))
-				require.NoError(t, syscall.Kill(pid, syscall.SIGKILL)) // The postmaster stays.
-				b.crashed(t)
+				checkpointer := pgtest.Value[int](t, b.DB, checkpointerSQL)
+				require.NoError(t, syscall.Kill(pgtest.Value[int](t, b.DB, "SELECT pg_backend_pid()"), syscall.SIGKILL)) // The postmaster stays.
+				b.crashed(t, checkpointer)
 			}
 			if between {
 				b.lazily(t, 20, "INSERT INTO public.t VALUES (DEFAULT)")
