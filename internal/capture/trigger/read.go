@@ -275,12 +275,8 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 			return fetched{}, 0, fmt.Errorf("read the queue: %w", err)
 		}
 		if op == "m" {
-			if key != nil {
-				var token string
-				if err := json.Unmarshal([]byte(*key), &token); err != nil {
-					return fetched{}, 0, fmt.Errorf("read a watermark: %w", err)
-				}
-				r.watermarks = append(r.watermarks, token)
+			if err := r.note(key); err != nil {
+				return fetched{}, 0, err
 			}
 			continue
 		}
@@ -314,6 +310,19 @@ func (r *Reader) fetch(ctx context.Context, tx pgx.Tx, ordinals map[int64]int) (
 		r.mark.Seq = batch.Mark.Seq
 	}
 	return batch, count, nil
+}
+
+// note notes a watermark for the end of the turn. Earlier versions wrote marks without a text.
+func (r *Reader) note(key *string) error {
+	if key == nil {
+		return nil
+	}
+	var token string
+	if err := json.Unmarshal([]byte(*key), &token); err != nil {
+		return fmt.Errorf("read a watermark: %w", err)
+	}
+	r.watermarks = append(r.watermarks, token)
+	return nil
 }
 
 // adapt returns how many rows to read next, after some whose size was this.
