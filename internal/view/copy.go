@@ -49,7 +49,7 @@ func (w *worker) copy(ctx context.Context, size int64) (s step, took time.Durati
 			return s, 0, err
 		}
 	}
-	s, took, err = w.fresh(ctx, index, source, from, func(tx pgx.Tx, position int64) (step, error) {
+	s, took, err = w.fresh(ctx, source, from, func(tx pgx.Tx, position int64) (step, error) {
 		rows, err := w.readSource(ctx, from, source.Chunk(w.task.Cursor != nil), append(texts(w.task.Cursor), size)...)
 		if err != nil {
 			return step{}, err
@@ -76,7 +76,7 @@ var errOpen = &waitError{"it waits until rows are visible whose changes were del
 // fresh runs do in a transaction that locks the view, so that rows that do reads are at least as new as everything that was delivered. position is the one
 // that the rows get.
 func (w *worker) fresh(
-	ctx context.Context, table int, source plan.Source, from *postgres.DB, do func(tx pgx.Tx, position int64) (step, error),
+	ctx context.Context, source plan.Source, from *postgres.DB, do func(tx pgx.Tx, position int64) (step, error),
 ) (s step, took time.Duration, err error) {
 	var looked int64
 	if source.Scheduled {
@@ -98,8 +98,10 @@ func (w *worker) fresh(
 			if err != nil || s.copied+s.repaired == 0 { // It has read nothing.
 				return s, err
 			}
-			token, err := w.mark(ctx, table)
-			w.task.watermarks = append(w.task.watermarks, token) // They are stored with the cursor.
+			token, err := w.mark(ctx, source.Stream, from)
+			if err == nil {
+				w.task.watermarks = append(w.task.watermarks, token) // They are stored with the cursor.
+			}
 			return s, err
 		})
 		if !errors.Is(err, errOpen) || w.clock().Now().After(until) {

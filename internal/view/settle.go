@@ -12,6 +12,7 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/capture/watermark"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
 )
 
 // A task that copies rows of another database may read transactions that are not in the log yet. If that database became an older copy of itself
@@ -32,21 +33,16 @@ const (
 // errRestored says that a database no longer has what a task read from it.
 var errRestored = errors.New("the database was restored from a backup after its rows were copied, so the view is built again")
 
-// mark writes a watermark into the database of a captured table.
-func (w *worker) mark(ctx context.Context, table int) (token string, err error) {
-	name := w.version.Plan.Sources[table].Stream
-	row, err := db.New(w.DB).SnapshotStream(ctx, name)
+// mark writes a watermark into the database of a stream.
+func (w *worker) mark(ctx context.Context, stream string, from *postgres.DB) (token string, err error) {
+	row, err := db.New(w.DB).SnapshotStream(ctx, stream)
 	if err != nil {
-		return "", fmt.Errorf("read stream %s: %w", name, err)
+		return "", fmt.Errorf("read stream %s: %w", stream, err)
 	}
 	if row.State != "running" {
-		return "", &waitError{"it waits until changes of database " + name + " are read"}
+		return "", &waitError{"it waits until changes of database " + stream + " are read"}
 	}
-	_, from, err := w.table(ctx, table)
-	if err != nil {
-		return "", err
-	}
-	return watermark.Write(ctx, from, watermark.Stream{ID: row.ID, Name: name, Mode: row.Mode})
+	return watermark.Write(ctx, from, watermark.Stream{ID: row.ID, Name: stream, Mode: row.Mode})
 }
 
 // settle waits until at most some watermarks have not landed. It returns errRestored if one never will.
@@ -74,7 +70,11 @@ func (w *worker) settle(ctx context.Context, most int) error {
 			return &waitError{"it waits until the log has the changes of the databases that it has copied"}
 		case waited > doubtful && later == nil:
 			for _, table := range w.captured() {
-				token, err := w.mark(ctx, table)
+				source, from, err := w.table(ctx, table)
+				if err != nil {
+					return err
+				}
+				token, err := w.mark(ctx, source.Stream, from)
 				if err != nil {
 					return err
 				}

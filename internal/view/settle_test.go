@@ -2,8 +2,6 @@ package view_test
 
 import (
 	"context"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -11,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/capture/trigger"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pgserver"
 	"github.com/daymill/daymill/internal/test/pgtest"
@@ -33,11 +32,7 @@ func TestSettle_Restored(t *testing.T) {
 			backup := filepath.Join(t.TempDir(), "backup")
 			replace := func(from, to string) {
 				t.Helper()
-				require.NoError(t, server.Stop(t.Context(), pgserver.Fast))
-				require.NoError(t, os.RemoveAll(to))
-				output, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
-				require.NoError(t, err, string(output))
-				require.NoError(t, server.Start(t.Context()))
+				pgtest.Replace(t, server, from, to)
 				crm.Reset() // The restart closed its connections.
 				b.engine.Databases.Close()
 			}
@@ -83,11 +78,7 @@ func TestSettle_RestoredBetween(t *testing.T) {
 	backup := filepath.Join(t.TempDir(), "backup")
 	replace := func(from, to string) {
 		t.Helper()
-		require.NoError(t, server.Stop(t.Context(), pgserver.Fast))
-		require.NoError(t, os.RemoveAll(to))
-		output, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
-		require.NoError(t, err, string(output))
-		require.NoError(t, server.Start(t.Context()))
+		pgtest.Replace(t, server, from, to)
 		crm.Reset() // The restart closed its connections.
 		b.engine.Databases.Close()
 	}
@@ -165,4 +156,32 @@ func apart(t *testing.T) (b *testBundle, crm *pgtest.DB, server *pgserver.Server
 	b.capture(t, stream.ModeTrigger)
 	b.apply(t, read(t, posts))
 	return b, crm, server
+}
+
+// TestSettle_Canceled: a watermark's statement is canceled, as by a timeout, and the chunk is copied again. The build does not wait for a watermark
+// that was never written.
+func TestSettle_Canceled(t *testing.T) {
+	t.Parallel()
+	b, crm, _ := apart(t)
+	b.own(t, stream.ModeTrigger, "crm")
+	queue := trigger.Schema("crm") + ".queue_0"
+	locker, err := crm.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = locker.Exec(t.Context(), "LOCK TABLE "+queue+" IN SHARE MODE")
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.engine.Work(t.Context(), 1)
+		done <- err
+	}()
+	require.Eventually(t, func() bool {
+		var canceled bool
+		err := crm.QueryRow(t.Context(), "SELECT coalesce(bool_or(pg_cancel_backend(pid)), false) FROM pg_locks WHERE NOT granted AND relation = $1::regclass", queue).Scan(&canceled)
+		return err == nil && canceled
+	}, time.Minute, 5*time.Millisecond)
+	require.NoError(t, locker.Rollback(t.Context()))
+	require.NoError(t, <-done)
+	b.quiet(t)
+	require.Equal(t, []string{"build done"}, pgtest.Column[string](t, b.DB, "SELECT kind || ' ' || state FROM view.task ORDER BY id"))
+	b.exact(t, "posts")
 }

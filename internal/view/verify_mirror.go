@@ -60,7 +60,7 @@ func (w *worker) verifyMirror(ctx context.Context, size int64) (s step, took tim
 		s, _, err = w.locked(ctx, func(pgx.Tx) (step, error) { return s, nil })
 		return s, took, err
 	}
-	s, _, err = w.fresh(ctx, index, source, from, func(tx pgx.Tx, position int64) (step, error) {
+	s, _, err = w.fresh(ctx, source, from, func(tx pgx.Tx, position int64) (step, error) {
 		wanted, present, differing, err := w.unlike(ctx, tx, source, from, differing)
 		if err != nil {
 			return s, err

@@ -3,7 +3,6 @@ package restore_test
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -249,11 +248,7 @@ func TestOlder(t *testing.T) {
 	backup := filepath.Join(t.TempDir(), "backup")
 	replace := func(from, to string) {
 		t.Helper()
-		require.NoError(t, server.Stop(t.Context(), pgserver.Fast))
-		require.NoError(t, os.RemoveAll(to))
-		output, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
-		require.NoError(t, err, string(output))
-		require.NoError(t, server.Start(t.Context()))
+		pgtest.Replace(t, server, from, to)
 		b.db.Reset()
 	}
 	stop := b.keep(t)

@@ -51,7 +51,7 @@ var (
 // Mark is the position up to which a source was read, including the changes that Land writes with it.
 type Mark struct {
 	LSN         string    // in WAL mode; "" leaves it unchanged
-	Seen        string    // in trigger mode, a pg_snapshot; "" leaves it unchanged
+	Seen        string    // a trigger.Mark or a wal.Last, as text; "" leaves it unchanged
 	CommittedAt time.Time // of the last transaction; zero leaves it unchanged
 	Watermarks  []string  // that were read: see package watermark
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/signal"
 	"github.com/daymill/daymill/internal/capture/table"
+	"github.com/daymill/daymill/internal/capture/watermark"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/telemetry"
 )
@@ -210,6 +211,9 @@ func (s *session) land(ctx context.Context, changes []change.Change, mark log.Ma
 	})
 	return err
 }
+
+// owns reports whether a text is a watermark of the stream.
+func (s *session) owns(text string) bool { return watermark.Is(text, s.writer.ID()) }
 
 // save records a version. A snapshot may have recorded other columns under its number in the meantime.
 func (s *session) save(ctx context.Context, queries *db.Queries, v *version, position int64) error {

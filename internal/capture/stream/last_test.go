@@ -1,8 +1,6 @@
 package stream_test
 
 import (
-	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -26,11 +24,7 @@ func older(t *testing.T, b *testBundle) (source *pgtest.DB, owner stream.Owner, 
 	backup := filepath.Join(t.TempDir(), "backup")
 	replace := func(from, to string) {
 		t.Helper()
-		require.NoError(t, server.Stop(t.Context(), pgserver.Fast))
-		require.NoError(t, os.RemoveAll(to))
-		output, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
-		require.NoError(t, err, string(output))
-		require.NoError(t, server.Start(t.Context()))
+		pgtest.Replace(t, server, from, to)
 		source.Reset() // The restart closed its connections.
 	}
 	return source, owner, func() { t.Helper(); replace(server.DataDir(), backup) }, func() { t.Helper(); replace(backup, server.DataDir()) }

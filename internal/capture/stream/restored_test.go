@@ -1,8 +1,6 @@
 package stream_test
 
 import (
-	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -10,7 +8,6 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/entity"
-	"github.com/daymill/daymill/internal/pgserver"
 	"github.com/daymill/daymill/internal/test/pgtest"
 )
 
@@ -31,11 +28,7 @@ func TestRestored(t *testing.T) {
 				backup := filepath.Join(t.TempDir(), "backup")
 				replace := func(from, to string) {
 					t.Helper()
-					require.NoError(t, server.Stop(t.Context(), pgserver.Fast))
-					require.NoError(t, os.RemoveAll(to))
-					output, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
-					require.NoError(t, err, string(output))
-					require.NoError(t, server.Start(t.Context()))
+					pgtest.Replace(t, server, from, to)
 					source.Reset() // The restart closed its connections.
 				}
 				landed := func(id string) {

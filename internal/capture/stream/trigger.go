@@ -10,7 +10,6 @@ import (
 	"github.com/daymill/daymill/internal/capture/log"
 	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/capture/trigger"
-	"github.com/daymill/daymill/internal/capture/watermark"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 )
@@ -75,7 +74,7 @@ func (s *session) prepareTrigger(ctx context.Context, row db.StreamGetRow) (read
 		},
 		Lookup: s.lookUp,
 		Land: func(ctx context.Context, batch trigger.Batch) error {
-			batch.Watermarks = slices.DeleteFunc(batch.Watermarks, func(token string) bool { return !watermark.Is(token, s.writer.ID()) })
+			batch.Watermarks = slices.DeleteFunc(batch.Watermarks, func(token string) bool { return !s.owns(token) })
 			return s.land(ctx, batch.Changes, log.Mark{Seen: batch.Mark.String(), CommittedAt: batch.CommittedAt, Watermarks: batch.Watermarks})
 		},
 	})

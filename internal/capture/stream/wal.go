@@ -14,7 +14,6 @@ import (
 	"github.com/daymill/daymill/internal/capture/table"
 	"github.com/daymill/daymill/internal/capture/value"
 	"github.com/daymill/daymill/internal/capture/wal"
-	"github.com/daymill/daymill/internal/capture/watermark"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 )
@@ -140,7 +139,7 @@ func (s *session) readWAL(ctx context.Context, slot string, after, landed pglogr
 		Table:     s.describe,
 		Fill:      s.fill,
 		Version:   s.version,
-		Watermark: func(content string) bool { return watermark.Is(content, s.writer.ID()) },
+		Watermark: s.owns,
 		Land: func(ctx context.Context, batch wal.Batch) error {
 			mark := log.Mark{CommittedAt: batch.CommittedAt, Watermarks: batch.Watermarks}
 			if batch.End > 0 {

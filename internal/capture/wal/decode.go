@@ -76,7 +76,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 			return nil
 		}
 		d.batch.End, d.batch.CommittedAt = m.TransactionEndLSN, d.committedAt
-		if d.marked { // Whoever wrote the watermark has seen more than changes: the transaction must come again, too.
+		if d.marked { // The source must not lose a watermark without a gap, although its transaction has no changes.
 			d.batch.Last = Last{Commit: d.finalLSN, XID: d.xid, CommittedAt: d.committedAt}
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"sync"
 	"testing"
 
@@ -94,4 +95,15 @@ func Server(tb testing.TB, override map[string]string) *pgserver.Server {
 		require.NoError(tb, err)
 	})
 	return server
+}
+
+// Replace stops a cluster, replaces a directory by a copy of another, and starts the cluster again. With its data directory as from, it makes a
+// backup of the disk; with that as to, it restores one. The caller resets its connections, which are closed.
+func Replace(tb testing.TB, server *pgserver.Server, from, to string) {
+	tb.Helper()
+	require.NoError(tb, server.Stop(tb.Context(), pgserver.Fast))
+	require.NoError(tb, os.RemoveAll(to))
+	output, err := exec.CommandContext(tb.Context(), "cp", "-a", from, to).CombinedOutput()
+	require.NoError(tb, err, string(output))
+	require.NoError(tb, server.Start(tb.Context()))
 }
