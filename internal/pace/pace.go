@@ -53,10 +53,14 @@ type Pacer struct {
 	// Pace decides how long pauses are; nil means no pauses.
 	Pace Speed
 
-	// Longest is the time of the longest statement on the server. Worked is the time in statements, including round trips.
+	// Longest is the time of the longest statement on the server. Worked is the time in statements, including round trips, but at
+	// most a second of one statement's waiting: a process that was suspended, or waited for a lock, did not work.
 	// Paused is the time in pauses.
 	Longest, Worked, Paused time.Duration
 }
+
+// mostWaited is how much of one statement's waiting counts as work.
+const mostWaited = time.Second
 
 // Link is the connection that statements use.
 type Link interface {
@@ -67,17 +71,27 @@ type Link interface {
 // Do runs one statement, or one transaction of statements, and returns how long the server took. The time that the link
 // waited is left out, because it does not depend on the statement's size. The link may be nil.
 func (p *Pacer) Do(link Link, statement func() error) (time.Duration, error) {
+	lap := p.Lap(link)
+	err := statement()
+	took, worked := lap()
+	p.Worked += worked
+	p.Longest = max(p.Longest, took)
+	return took, err
+}
+
+// Lap starts to time statements. The function that it returns tells how long the server took since then, and how much that adds to
+// Worked.
+func (p *Pacer) Lap(link Link) func() (took, worked time.Duration) {
 	waited := func() time.Duration { return 0 }
 	if link != nil {
 		waited = link.Waited
 	}
 	start, before := p.Clock.Now(), waited()
-	err := statement()
-	took := p.Clock.Now().Sub(start)
-	p.Worked += took
-	took = max(0, took-(waited()-before))
-	p.Longest = max(p.Longest, took)
-	return took, err
+	return func() (took, worked time.Duration) {
+		passed, idle := p.Clock.Now().Sub(start), waited()-before
+		took = max(0, passed-idle)
+		return took, min(passed, took+mostWaited)
+	}
 }
 
 // Pause waits after a statement that took so long. No transaction may be open.
@@ -94,6 +108,6 @@ func (p *Pacer) Pause(ctx context.Context, took time.Duration) error {
 	}
 	start := p.Clock.Now()
 	err := p.Clock.Sleep(ctx, pause)
-	p.Paused += p.Clock.Now().Sub(start)
+	p.Paused += min(p.Clock.Now().Sub(start), pause) // It is longer if the process was suspended.
 	return err
 }

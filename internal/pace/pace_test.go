@@ -24,6 +24,18 @@ func (c *clock) Sleep(ctx context.Context, d time.Duration) error {
 	return context.Cause(ctx)
 }
 
+// oversleeper sleeps for nine minutes longer than it should, as if its process was suspended.
+type oversleeper struct{ *clock }
+
+func (c oversleeper) Sleep(ctx context.Context, d time.Duration) error {
+	return c.clock.Sleep(ctx, d+9*time.Minute)
+}
+
+// link has waited for the network for so long.
+type link struct{ waited time.Duration }
+
+func (l *link) Waited() time.Duration { return l.waited }
+
 func TestPacer(t *testing.T) {
 	t.Parallel()
 
@@ -60,6 +72,36 @@ func TestPacer(t *testing.T) {
 		_, pacer := setup(1000)
 		require.NoError(t, pacer.Pause(t.Context(), time.Second))
 		require.Equal(t, 10*time.Second, pacer.Paused)
+	})
+
+	t.Run("ASuspendedProcessDoesNotWork", func(t *testing.T) {
+		t.Parallel()
+		c, pacer := setup(1)
+		l := &link{}
+		took, err := pacer.Do(l, func() error {
+			l.waited += 9 * time.Minute
+			c.now = c.now.Add(9*time.Minute + 40*time.Millisecond)
+			return nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, 40*time.Millisecond, took)
+		require.Equal(t, time.Second+40*time.Millisecond, pacer.Worked)
+		pacer.Clock = oversleeper{c}
+		require.NoError(t, pacer.Pause(t.Context(), took))
+		require.Equal(t, 40*time.Millisecond, pacer.Paused)
+	})
+
+	t.Run("RoundTripsAreWork", func(t *testing.T) {
+		t.Parallel()
+		c, pacer := setup(1)
+		l := &link{}
+		_, err := pacer.Do(l, func() error {
+			l.waited += 120 * time.Millisecond
+			c.now = c.now.Add(125 * time.Millisecond)
+			return nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, 125*time.Millisecond, pacer.Worked)
 	})
 
 	t.Run("ZeroMeansNone", func(t *testing.T) {

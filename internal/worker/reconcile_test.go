@@ -44,9 +44,14 @@ func TestReconcileDates(t *testing.T) {
 	b.db.Do(t, "UPDATE analytics.rollup_requests SET requested_via = 'watch' WHERE metric_date = $1", all[3])
 	require.Equal(t, []date.Date{all[3], all[1]}, due(), "the first one does not wait")
 	b.db.Do(t, `WITH run AS (
-			INSERT INTO analytics.rollup_runs (metric_date, worker, state, started_at, finished_at)
-			VALUES ($1, 'x', 'complete', now() - interval '70 seconds', now() - interval '60 seconds') RETURNING id
+			INSERT INTO analytics.rollup_runs (metric_date, worker, state, started_at, finished_at, worked_ms, paused_ms)
+			VALUES ($1, 'x', 'complete', now() - interval '70 seconds', now() - interval '60 seconds', 8000, 2000) RETURNING id
 		) INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id) SELECT $1, 'complete', id, id FROM run`, all[3])
+	require.Equal(t, []date.Date{all[1]}, due())
+	// The time in which its process was suspended, or its database was away, does not count.
+	b.db.Do(t, "UPDATE analytics.rollup_runs SET worked_ms = 100, paused_ms = 100 WHERE worker = 'x'")
+	require.Equal(t, []date.Date{all[3], all[1]}, due())
+	b.db.Do(t, "UPDATE analytics.rollup_runs SET worked_ms = 8000, paused_ms = 2000 WHERE worker = 'x'")
 	require.Equal(t, []date.Date{all[1]}, due())
 	b.db.Do(t, "UPDATE analytics.rollup_runs SET finished_at = now() - interval '67 seconds' WHERE worker = 'x'")
 	require.Equal(t, []date.Date{all[3], all[1]}, due())

@@ -75,7 +75,7 @@ func TestWatch(t *testing.T) {
 		b.awaitDone(t)
 		runs := b.runs(t)
 		// A run of the whole date that took a long time.
-		b.db.Do(t, "UPDATE analytics.rollup_runs SET started_at = finished_at - interval '1 hour', scope = 0")
+		b.db.Do(t, "UPDATE analytics.rollup_runs SET started_at = finished_at - interval '1 hour', worked_ms = 3600000, scope = 0")
 		for range 3 {
 			b.db.Insert(t, pgtest.Event{Entity: "7", Type: "view", At: at(day, 12)})
 		}

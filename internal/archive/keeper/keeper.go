@@ -9,6 +9,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,7 +93,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 			call(again)
 		},
 	}
-	unreadable := 0
+	unreadable, reason := 0, "" // why the slot was dropped
 	for {
 		began := k.Clock.Now()
 		err := stream.Run(ctx, config)
@@ -103,12 +104,15 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, stream.ErrGap):
-			err = k.begin(ctx, config)
+			if err = k.begin(ctx, config, reason); err == nil {
+				reason = ""
+			}
 		case errors.Is(err, stream.ErrOlder):
-			// The slot belongs to another history, and could not be told from the archive's once the WAL is longer.
+			reason = stream.ErrOlder.Error() // The slot belongs to another history.
 			err = errors.Join(err, wal.DropSlot(ctx, k.Source, manifest.Slot))
 		case wal.IsUnreadable(err):
 			if unreadable++; unreadable == wal.MostUnreadable {
+				reason = err.Error()
 				err = errors.Join(err, wal.DropSlot(ctx, k.Source, manifest.Slot)) // Which is a gap.
 			}
 		}
@@ -147,14 +151,14 @@ func (k *Keeper) based(ctx context.Context, made chain.Base, err error) {
 var errJoined = errors.New("the archive has no gap any more")
 
 // begin records the gaps and begins a new chain of segments. It records the gaps first, so that it can continue if it is killed in between.
-func (k *Keeper) begin(ctx context.Context, config stream.Config) error {
+func (k *Keeper) begin(ctx context.Context, config stream.Config, reason string) error {
 	manifest, err := chain.ReadManifest(ctx, k.Store)
 	if err != nil {
 		return err
 	}
 	recorded := false
 	_, made, err := base.Begin(ctx, k.Config, manifest, "a gap", func(ctx context.Context) error {
-		err := k.record(ctx, config)
+		err := k.record(ctx, config, reason)
 		recorded = err == nil
 		return err
 	})
@@ -167,8 +171,8 @@ func (k *Keeper) begin(ctx context.Context, config stream.Config) error {
 	return err
 }
 
-// record records the gaps, unless there is none any more.
-func (k *Keeper) record(ctx context.Context, config stream.Config) error {
+// record records the gaps, unless there is none any more. Their reason is why the slot was dropped, if this process has dropped it.
+func (k *Keeper) record(ctx context.Context, config stream.Config, reason string) error {
 	cause := stream.Check(ctx, config)
 	if cause == nil {
 		return errJoined
@@ -190,7 +194,7 @@ func (k *Keeper) record(ctx context.Context, config stream.Config) error {
 	if archive, err = chain.Read(ctx, k.Store); err != nil {
 		return err
 	}
-	for _, gap := range archive.Missing(cause.Error()) {
+	for _, gap := range archive.Missing(cmp.Or(reason, cause.Error())) {
 		if err := chain.AddGap(ctx, k.Store, gap); err != nil {
 			return err
 		}

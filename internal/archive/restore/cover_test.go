@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -237,46 +236,6 @@ func twoKeepers(t *testing.T, b *testBundle) {
 	require.Len(t, archive.Bases, 2)
 	require.Len(t, archive.Gaps, 1)
 	b.equal(t, b.restored(t, restore.Config{}))
-}
-
-// TestOlder: the database becomes an older copy of its disk. What was archived is not mixed with what is written from then on.
-func TestOlder(t *testing.T) {
-	t.Parallel()
-	server := pgtest.Server(t, map[string]string{"wal_level": "logical"})
-	b := &testBundle{server: server, db: application(t, server), clock: hastyClock{}}
-	b.begin(t)
-	backup := filepath.Join(t.TempDir(), "backup")
-	replace := func(from, to string) {
-		t.Helper()
-		pgtest.Replace(t, server, from, to)
-		b.db.Reset()
-	}
-	stop := b.keep(t)
-	b.psql(t, "-c", "CREATE TABLE t (i int)", "-c", "INSERT INTO t VALUES (1)")
-	b.caughtUp(t)
-	stop()
-	replace(server.DataDir(), backup)
-	stop = b.keep(t)
-	b.psql(t, "-c", "INSERT INTO t VALUES (2)")
-	m := b.now(t)
-	b.psql(t, "-c", "CREATE TABLE filler AS SELECT i, repeat('x', 500) AS v FROM generate_series(1, 5000) AS i")
-	b.caughtUp(t)
-	stop()
-	replace(backup, server.DataDir())
-	heard := &errorsHeard{}
-	stop = b.keepSoon(t, heard)
-	require.Eventually(t, func() bool { return strings.Contains(heard.all(), "the database is older than its archive") }, time.Minute, 10*time.Millisecond)
-	b.db.Wait(t, "NOT EXISTS (SELECT FROM pg_replication_slots)")
-	b.psql(t, "-c", "INSERT INTO t VALUES (3)", "-c", "CREATE TABLE filler AS SELECT i, repeat('x', 500) AS v FROM generate_series(1, 15000) AS i")
-	b.eventually(t, func(c chain.Chain) bool { return len(c.Bases) == 2 && !c.Gapped() })
-	b.psql(t, "-c", "INSERT INTO t VALUES (4)")
-	b.caughtUp(t)
-	stop()
-	archive := b.chain(t)
-	_, err := archive.Verify(t.Context())
-	require.NoError(t, err)
-	b.equal(t, b.restored(t, restore.Config{}))
-	b.exact(t, m)
 }
 
 // TestUnreadable: the server cannot read the WAL of the slot, because a file is missing. That is a gap, and a new chain begins.

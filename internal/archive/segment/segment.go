@@ -41,14 +41,17 @@ func LSN(lsn pglogrepl.LSN) string { return fmt.Sprintf("%08X/%08X", uint32(lsn>
 
 // Seal is the content of the file beside a sealed segment.
 type Seal struct {
-	File           store.File `json:"file"`
-	From           string     `json:"from"`
-	To             string     `json:"to"`
-	Transactions   int        `json:"transactions"`
-	LastCommit     time.Time  `json:"last_commit"`
-	Text           int64      `json:"text"` // bytes before compression
-	Previous       string     `json:"previous"`
-	PreviousSHA256 string     `json:"previous_sha256"`
+	File         store.File `json:"file"`
+	From         string     `json:"from"`
+	To           string     `json:"to"`
+	Transactions int        `json:"transactions"`
+	// LastCommit is the commit time of the last transaction, and LastCommitLSN the position of its commit record. If the segment has none,
+	// they are those of the segment before.
+	LastCommit     time.Time `json:"last_commit"`
+	LastCommitLSN  string    `json:"last_commit_lsn,omitempty"`
+	Text           int64     `json:"text"` // bytes before compression
+	Previous       string    `json:"previous"`
+	PreviousSHA256 string    `json:"previous_sha256"`
 }
 
 const sealed = ".sql.json"

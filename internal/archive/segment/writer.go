@@ -30,8 +30,19 @@ type Writer struct {
 	last   *Seal
 	err    error // of writing to the buffer
 
+	begun Last          // the transaction that is being written
+	whole int64         // of the text, after the segment's last transaction
+	after pglogrepl.LSN // position at whole
+
+	Last    Last          // the last complete transaction since the last gap
 	To      pglogrepl.LSN // position up to which everything is written
 	Durable pglogrepl.LSN // position up to which everything is durable
+}
+
+// Last identifies a transaction by its commit record's position and its commit time. It is zero if there is none.
+type Last struct {
+	LSN pglogrepl.LSN
+	At  time.Time
 }
 
 // Open returns the writer of an archive, which continues after the last complete transaction; a new chain begins at from. Open does not
@@ -50,10 +61,15 @@ func Open(ctx context.Context, s *store.Store, codec store.Codec, from pglogrepl
 		}
 		if to < from {
 			w.last = nil // There is a gap before from.
+		} else if w.last.LastCommitLSN != "" { // Earlier versions did not record it.
+			w.Last.At = w.last.LastCommit
+			if w.Last.LSN, err = pglogrepl.ParseLSN(w.last.LastCommitLSN); err != nil {
+				return nil, 0, fmt.Errorf("the last seal cannot be read: %w", err)
+			}
 		}
 		w.To = max(to, from)
 	}
-	w.seal.From = LSN(w.To)
+	w.seal.From, w.after = LSN(w.To), w.To
 	if open == w.seal.From && w.appends() {
 		cut = w.resume(w.path())
 	}
@@ -74,16 +90,15 @@ func (w *Writer) resume(path string) (cut int64) {
 	}
 	defer file.Close()
 	var place int64
-	var begun time.Time
 	_ = Scan(file, func(line Line) error { // Unreadable lines come after the last complete transaction.
 		place += int64(len(line.Text))
 		switch line.Kind {
 		case Begin:
-			begun = line.Time
+			w.begun = Last{line.LSN, line.Time}
 		case Commit:
 			w.seal.Transactions++
-			w.seal.LastCommit = begun
-			w.To, cut = line.LSN, place
+			w.Last, w.To, cut = w.begun, line.LSN, place
+			w.whole, w.after = cut, w.To
 		case Place:
 			w.To, cut = line.LSN, place
 		case Other, End:
@@ -97,7 +112,7 @@ func (w *Writer) resume(path string) (cut int64) {
 func Whole(path string) (size int64, to pglogrepl.LSN, last time.Time) {
 	w := &Writer{}
 	size = w.resume(path)
-	return size, w.To, w.seal.LastCommit
+	return size, w.To, w.Last.At
 }
 
 // Cut opens the file for writing and truncates it at a place.
@@ -145,15 +160,32 @@ func (w *Writer) Write(text []byte) {
 
 // Begin begins a transaction.
 func (w *Writer) Begin(lsn pglogrepl.LSN, moment time.Time) {
-	w.seal.LastCommit = moment.UTC()
+	w.begun = Last{lsn, moment.UTC()}
 	w.Write([]byte(begin + LSN(lsn) + " " + moment.UTC().Format(moments) + "\n"))
 }
 
 // Commit ends a transaction.
 func (w *Writer) Commit(lsn pglogrepl.LSN) {
 	w.Write([]byte(commit + LSN(lsn) + "\n"))
-	w.To = lsn
 	w.seal.Transactions++
+	w.Last, w.To = w.begun, lsn
+	w.whole, w.after = w.seal.Text, lsn
+}
+
+// Back removes what was written after the segment's last transaction: positions that the server has lost since, because it crashed within a
+// record. It reports false if the segment cannot be truncated to a position up to lsn.
+func (w *Writer) Back(lsn pglogrepl.LSN) (bool, error) {
+	if !w.appends() || w.after > lsn {
+		return false, nil
+	}
+	if err := errors.Join(w.err, w.buffer.Flush()); err != nil {
+		return false, fmt.Errorf("write a segment: %w", err)
+	}
+	if err := w.file.Close(); err != nil {
+		return false, fmt.Errorf("close a segment: %w", err)
+	}
+	w.To, w.Durable = w.after, min(w.Durable, w.after)
+	return true, w.Cut(w.whole)
 }
 
 // Idle records that there are no transactions up to a position.
@@ -190,6 +222,7 @@ func (w *Writer) Seal(ctx context.Context) (Seal, error) {
 		return seal, err
 	}
 	w.last, w.seal = &seal, Seal{From: LSN(w.To)}
+	w.whole, w.after = 0, w.To
 	return seal, w.Cut(0)
 }
 
@@ -213,7 +246,10 @@ func (w *Writer) end(ctx context.Context) (seal Seal, err error) {
 	if w.seal.File, err = w.put(ctx, name); err != nil {
 		return seal, err
 	}
-	w.seal.To = LSN(w.To)
+	w.seal.To, w.seal.LastCommit = LSN(w.To), w.Last.At
+	if w.Last.LSN != 0 {
+		w.seal.LastCommitLSN = LSN(w.Last.LSN)
+	}
 	if w.last != nil {
 		w.seal.Previous, w.seal.PreviousSHA256 = w.last.File.Name, w.last.File.SHA256
 	}

@@ -43,11 +43,13 @@ type decoder struct {
 
 	open bool
 	skip bool // the transaction is already in the file
-	from pglogrepl.LSN
-	at   time.Time
-	gap  *chain.Gap // the transaction has a schema change that the archive does not have
-	tag  string     // command tag of a statement whose rows come before its message; empty if there is none
-	role string     // of that statement
+	// expect is the transaction that was archived last, until the server has sent it again; zero if it does not have to.
+	expect segment.Last
+	from   pglogrepl.LSN
+	at     time.Time
+	gap    *chain.Gap // the transaction has a schema change that the archive does not have
+	tag    string     // command tag of a statement whose rows come before its message; empty if there is none
+	role   string     // of that statement
 
 	// Consecutive rows of one table: the first few are held back.
 	of      *row.Table
@@ -81,10 +83,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 		d.flush()
 		return d.relation(ctx, m)
 	case *pglogrepl.BeginMessage:
-		d.open, d.tag, d.from, d.at = true, "", m.FinalLSN, m.CommitTime
-		if d.skip = m.FinalLSN < d.writer.To; !d.skip {
-			d.writer.Begin(m.FinalLSN, m.CommitTime)
-		}
+		return d.begin(m)
 	case *pglogrepl.CommitMessage:
 		d.flush()
 		d.open = false
@@ -107,6 +106,43 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 		}
 	}
 	return nil
+}
+
+// begin begins a transaction, or skips one that is already in the file. A server sends everything again that was not confirmed to it. It
+// must then have the transaction that was archived last, as it was.
+func (d *decoder) begin(m *pglogrepl.BeginMessage) error {
+	d.open, d.tag, d.from, d.at = true, "", m.FinalLSN, m.CommitTime
+	switch {
+	case d.expect.LSN != 0:
+		switch {
+		case m.FinalLSN > d.expect.LSN, m.FinalLSN == d.expect.LSN && !m.CommitTime.Equal(d.expect.At):
+			return d.older()
+		case m.FinalLSN == d.expect.LSN:
+			d.expect = segment.Last{}
+		}
+		d.skip = true
+		return nil
+	case m.FinalLSN >= d.writer.To:
+	case d.writer.Last.LSN == 0: // It is in the base, or an earlier version has archived it.
+		d.skip = true
+		return nil
+	default:
+		back, err := d.writer.Back(m.FinalLSN)
+		switch {
+		case err != nil:
+			return err
+		case !back:
+			return fmt.Errorf("%w: a new transaction is at %s, before what was archived", ErrOlder, m.FinalLSN)
+		}
+	}
+	d.writer.Begin(m.FinalLSN, m.CommitTime)
+	return nil
+}
+
+// older returns the error for a server that does not have the transaction that was archived last.
+func (d *decoder) older() error {
+	return fmt.Errorf("%w: it does not have the transaction that was archived last, of %s at %s",
+		ErrOlder, d.expect.At.Format(time.RFC3339Nano), d.expect.LSN)
 }
 
 // extension reports whether an extension's script is running. A restore runs the script again when it creates the extension.

@@ -83,6 +83,7 @@ type reader struct {
 	writer    *segment.Writer
 	decoder   decoder
 	end       pglogrepl.LSN // of the server's WAL
+	confirmed pglogrepl.LSN // position of the slot when the stream started
 	dirty     bool          // something was written and is not durable yet
 	open      bool          // a transaction is being written
 	sequences map[string]string
@@ -100,17 +101,16 @@ func Run(ctx context.Context, config Config) (err error) {
 	if config.Age == 0 {
 		config.Age = DefaultAge
 	}
-	archive, err := chain.Read(ctx, config.Store)
-	if err != nil {
+	if err := Check(ctx, config); err != nil {
 		return err
 	}
-	writer, cut, err := open(ctx, config, archive)
+	manifest, err := chain.ReadManifest(ctx, config.Store)
 	if err != nil {
 		return err
 	}
 	now := config.Clock.Now()
-	r := &reader{config: config, writer: writer, sequences: map[string]string{}, synced: now, sealed: now, idle: now}
-	r.decoder = decoder{source: config.Source, writer: writer, tables: map[uint32]*known{}, triggers: !archive.Manifest.Detection}
+	r := &reader{config: config, sequences: map[string]string{}, synced: now, sealed: now, idle: now}
+	r.decoder = decoder{source: config.Source, tables: map[uint32]*known{}, triggers: !manifest.Detection}
 	if r.decoder.triggers {
 		if r.decoder.prefix, err = ddl.Prefix(ctx, config.Source); err != nil {
 			return err
@@ -120,11 +120,11 @@ func Run(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	defer r.conn.Close(context.WithoutCancel(ctx))
-	if err := r.start(ctx, archive.Manifest.Slot); err != nil {
+	if err := r.start(ctx, manifest.Slot); err != nil {
 		return err
 	}
 	// The slot has one reader at a time: from here on, only this process writes the files.
-	if err := writer.Cut(cut); err != nil {
+	if err := r.resume(ctx); err != nil {
 		return err
 	}
 	if config.Started != nil {
@@ -136,64 +136,80 @@ func Run(ctx context.Context, config Config) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 	defer cancel()
-	return errors.Join(err, writer.Close(ctx, err == nil && !r.open))
+	return errors.Join(err, r.writer.Close(ctx, err == nil && !r.open))
 }
 
 // Check returns the error with which Run would fail at once, such as [ErrGap].
 func Check(ctx context.Context, config Config) error {
-	archive, err := chain.Read(ctx, config.Store)
-	if err == nil {
-		_, _, err = open(ctx, config, archive)
-	}
+	_, _, _, err := open(ctx, config)
 	return err
 }
 
-// open returns the writer of the current chain of segments, and where to cut its file. Until [segment.Writer.Cut], nothing is written.
-func open(ctx context.Context, config Config, archive chain.Chain) (writer *segment.Writer, cut int64, err error) {
+// resume opens the archive's files. If the transaction that was archived last is not confirmed to the server, it must send it again.
+func (r *reader) resume(ctx context.Context) error {
+	writer, cut, confirmed, err := open(ctx, r.config)
+	if err != nil {
+		return err
+	}
+	r.writer, r.decoder.writer, r.confirmed = writer, writer, confirmed
+	if confirmed <= writer.Last.LSN {
+		r.decoder.expect = writer.Last
+	}
+	return writer.Cut(cut)
+}
+
+// open returns the writer of the current chain of segments, where to cut its file, and the position of the slot. Until [segment.Writer.Cut],
+// nothing is written. It returns ErrGap if the slot does not have all changes that the archive lacks.
+func open(ctx context.Context, config Config) (writer *segment.Writer, cut int64, confirmed pglogrepl.LSN, err error) {
+	archive, err := chain.Read(ctx, config.Store)
+	if err != nil {
+		return nil, 0, 0, err
+	}
 	codec, err := archive.Manifest.Codec()
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	begins, err := pglogrepl.ParseLSN(archive.Begins())
 	if err != nil {
-		return nil, 0, fmt.Errorf("read where the archive begins: %w", err)
+		return nil, 0, 0, fmt.Errorf("read where the archive begins: %w", err)
 	}
 	if writer, cut, err = segment.Open(ctx, config.Store, codec, begins); err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
-	return writer, cut, check(ctx, config, archive.Manifest, writer.To)
+	confirmed, err = check(ctx, config, archive.Manifest, writer.To)
+	return writer, cut, confirmed, err
 }
 
-// check returns ErrGap if the slot does not have all changes that the archive lacks.
-func check(ctx context.Context, config Config, manifest chain.Manifest, to pglogrepl.LSN) error {
+// check returns the position of the slot, and ErrGap if the slot does not have all changes after a position.
+func check(ctx context.Context, config Config, manifest chain.Manifest, to pglogrepl.LSN) (confirmed pglogrepl.LSN, err error) {
 	system, err := wal.Identify(ctx, config.URL)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	slot, has, err := wal.FindSlot(ctx, config.Source, manifest.Slot)
 	switch {
 	case err != nil:
-		return err
+		return 0, err
 	case system.ID != manifest.SystemID:
-		return fmt.Errorf("the archive belongs to database %s in another cluster", manifest.Database)
-	case system.WAL+unfinished < to:
-		return fmt.Errorf("%w, and is archived again once its WAL, which ends at %s, is longer than %s: to archive it now, run daymill archive remove, and then init with a new place",
+		return 0, fmt.Errorf("the archive belongs to database %s in another cluster", manifest.Database)
+	case system.WAL+unfinished < to, !has && system.WAL <= to: // A new chain begins after the archive's end.
+		return 0, fmt.Errorf("%w, and is archived again once its WAL, which ends at %s, is longer than %s: to archive it now, run daymill archive remove, and then init with a new place",
 			ErrOlder, system.WAL, to)
 	case !has:
-		return fmt.Errorf("%w: the slot %s is gone", ErrGap, manifest.Slot)
+		return 0, fmt.Errorf("%w: the slot %s is gone", ErrGap, manifest.Slot)
 	case slot.Lost():
-		return fmt.Errorf("%w: the slot %s was invalidated, it held back more WAL than max_slot_wal_keep_size allows", ErrGap, manifest.Slot)
+		return 0, fmt.Errorf("%w: the slot %s was invalidated, it held back more WAL than max_slot_wal_keep_size allows", ErrGap, manifest.Slot)
 	case slot.Confirmed > to:
-		return fmt.Errorf("%w: the slot %s is ahead of the last segment, at %s", ErrGap, manifest.Slot, slot.Confirmed)
+		return 0, fmt.Errorf("%w: the slot %s is ahead of the last segment, at %s", ErrGap, manifest.Slot, slot.Confirmed)
 	}
-	return nil
+	return slot.Confirmed, nil
 }
 
-// start starts replication. It waits until the server notices that the previous reader has died.
+// start starts replication at what was confirmed to the slot. It waits until the server notices that the previous reader has died.
 func (r *reader) start(ctx context.Context, slot string) error {
 	const tries = 100
 	for try := 1; ; try++ {
-		err := pglogrepl.StartReplication(ctx, r.conn, slot, r.writer.To, pglogrepl.StartReplicationOptions{
+		err := pglogrepl.StartReplication(ctx, r.conn, slot, 0, pglogrepl.StartReplicationOptions{
 			Mode: pglogrepl.LogicalReplication,
 			PluginArgs: []string{
 				"proto_version '1'", "messages 'true'", `publication_names '"` + slot + `"'`,
@@ -310,6 +326,13 @@ func (r *reader) lost(ctx context.Context, gap chain.Gap) error {
 // turn is called when no message arrives.
 func (r *reader) turn(ctx context.Context) error {
 	now := r.config.Clock.Now()
+	if last := r.decoder.expect; last.LSN != 0 {
+		if !r.open && r.end > last.LSN {
+			return r.decoder.older()
+		}
+		r.dirty = false
+		return r.status(ctx)
+	}
 	if !r.open && !r.dirty && r.end > r.writer.To && now.Sub(r.idle) >= quiet {
 		r.writer.Idle(r.end, now)
 		r.dirty, r.idle = true, now
@@ -324,6 +347,10 @@ func (r *reader) turn(ctx context.Context) error {
 // sync makes complete transactions durable, confirms them to the server, and seals the segment when it is time.
 func (r *reader) sync(ctx context.Context) error {
 	now := r.config.Clock.Now()
+	if r.decoder.expect.LSN != 0 {
+		r.dirty, r.synced = false, now
+		return r.status(ctx)
+	}
 	age := r.config.Age
 	if r.writer.Transactions() == 0 {
 		age = max(age, rest)
@@ -358,10 +385,14 @@ func (r *reader) sync(ctx context.Context) error {
 	return r.status(ctx)
 }
 
-// status confirms the durable position to the server.
+// status confirms the durable position to the server, or nothing new while the server may be an older one.
 func (r *reader) status(ctx context.Context) error {
+	position := r.writer.Durable
+	if r.decoder.expect.LSN != 0 {
+		position = r.confirmed
+	}
 	err := pglogrepl.SendStandbyStatusUpdate(ctx, r.conn, pglogrepl.StandbyStatusUpdate{
-		WALWritePosition: r.writer.Durable, WALFlushPosition: r.writer.Durable, WALApplyPosition: r.writer.Durable, ReplyRequested: false,
+		WALWritePosition: position, WALFlushPosition: position, WALApplyPosition: position, ReplyRequested: false,
 	})
 	if err != nil {
 		return fmt.Errorf("confirm: %w", err)

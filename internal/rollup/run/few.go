@@ -165,7 +165,7 @@ func (a *active) publishFew(ctx context.Context) (took time.Duration, satisfied 
 	var totals batch.Totals
 	took, err = a.pacer.Do(a.pair.Primary, func() error {
 		return a.pair.Primary.Small(ctx, pace.Limit, func(ctx context.Context, on postgres.DBTX) (err error) {
-			start, queries := a.Clock.Now(), db.New(on)
+			lap, queries := a.pacer.Lap(a.pair.Primary), db.New(on)
 			stored, startedAt, held, err := queries.DateHoldRows(ctx, db.DateHoldParams{
 				MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: a.lease.Signs(), MaxRows: mostStored + 1,
 			})
@@ -184,9 +184,11 @@ func (a *active) publishFew(ctx context.Context) (took time.Duration, satisfied 
 			case err != nil:
 				return err
 			}
+			took, worked := lap()
 			satisfied, err = a.settleFew(ctx, queries, db.DateSettleParams{
 				RowsInserted: wrote.Inserted, RowsUpdated: wrote.Updated, RowsDeleted: wrote.Deleted, Top: top, Types: types,
-			}, totals, a.Clock.Now().Sub(start))
+				LongestStatementMs: float32(max(a.pacer.Longest, took).Seconds() * 1000), WorkedMs: (a.pacer.Worked + worked).Milliseconds(),
+			}, totals)
 			return err
 		})
 	})
@@ -203,13 +205,12 @@ func (a *active) publishFew(ctx context.Context) (took time.Duration, satisfied 
 
 // settleFew compares what is stored with what was counted, satisfies the requests, and completes the date.
 func (a *active) settleFew(
-	ctx context.Context, queries *db.Queries, settle db.DateSettleParams, totals batch.Totals, worked time.Duration,
+	ctx context.Context, queries *db.Queries, settle db.DateSettleParams, totals batch.Totals,
 ) (satisfied int64, err error) {
 	settle.MetricDate, settle.RunID, settle.Token, settle.Beat = a.order.Date, a.id, a.lease.Term.Token, a.lease.Signs()
 	settle.Events, settle.Entities = totals.Events, totals.Entities
 	settle.Batches = int32(batches(figure.Rows{Inserted: settle.RowsInserted, Updated: settle.RowsUpdated, Deleted: settle.RowsDeleted})) //nolint:gosec // 0 or 1.
-	settle.LongestStatementMs = float32(max(a.pacer.Longest, worked).Seconds() * 1000)
-	settle.WorkedMs, settle.PausedMs = (a.pacer.Worked + worked).Milliseconds(), a.pacer.Paused.Milliseconds()
+	settle.PausedMs = a.pacer.Paused.Milliseconds()
 	if a.few.scoped {
 		none := int32(0) // The run is for the whole date, although its requests name entities.
 		settle.Scope = &none

@@ -244,6 +244,8 @@ func sessions() []broken {
 		edit("Session/PoolTimeout", postgresPkg, "^TestSession$", "internal/postgres/settings.go", "", "milliseconds(cmp.Or(config.StatementTimeout", "milliseconds(100 * cmp.Or(config.StatementTimeout"),
 		edit("Session/Encoding", "./cmd/daymill", "^TestEncoding$", "internal/postgres/encoding.go", "", `if encoding != "UTF8" {`, `if encoding == "" {`),
 		edit("Session/Pace", "./internal/pace", "^TestPace", "internal/pace/pace.go", "", "float64(took)*p.Pace", "float64(took)*p.Pace/100"),
+		edit("Session/Suspended", "./internal/pace", "^TestPacer$", "internal/pace/pace.go", "", "min(passed, took+mostWaited)", "passed"),
+		edit("Session/Overslept", "./internal/pace", "^TestPacer$", "internal/pace/pace.go", "", "min(p.Clock.Now().Sub(start), pause)", "p.Clock.Now().Sub(start)"),
 		edit("Session/PauseMost", "./internal/pace", "^TestPace", "internal/pace/pace.go", "", "maxPause = 10 * time.Second", "maxPause = 1000 * time.Second"),
 		edit("Session/SizeLimit", "./internal/pace", "^TestPace|^TestLimit$|^TestSize", "internal/pace/pace.go", "", "Limit = 200 * time.Millisecond", "Limit = 20 * time.Second"),
 	}
@@ -287,13 +289,14 @@ func views() []broken {
 
 // queue has mutants of how jobs end.
 func queue() []broken {
-	const enqueue, backlog = "migrations/0004_enqueue.up.sql", "migrations/0046_backlog.up.sql"
+	const enqueue, backlog = "migrations/0004_enqueue.up.sql", "migrations/0048_rest.up.sql"
 	return []broken{
 		edit("Queue/ReconcilerTwice", workerPkg, "^TestReconcileLock$", "internal/db/reconcile.sql.go", "", "SELECT pg_try_advisory_xact_lock($1::bigint)", "SELECT $1::bigint IS NOT NULL"),
 		edit("Queue/JobTwice", workerPkg, "^TestReconcileDates$", backlog, "", "r.metric_date NOT IN (SELECT analytics.dates_with_job())", "true"),
-		edit("Queue/JobBesideRun", workerPkg, "^TestReconcileDates$", backlog, "CREATE FUNCTION analytics.dates_to_enqueue", "d.state = 'running'", "d.state = ''"),
+		edit("Queue/JobBesideRun", workerPkg, "^TestReconcileDates$", backlog, "", "d.state = 'running'", "d.state = ''"),
 		edit("Queue/Backlog", workerPkg, "^TestEnqueueRange$", backlog, "", "LIMIT greatest(max_rows - (", "LIMIT greatest(max_rows + ("),
-		edit("Queue/BacklogRead", workerPkg, "^TestBacklog$", backlog, "CREATE FUNCTION analytics.dates_to_enqueue", "ORDER BY q.metric_date DESC", "ORDER BY q.metric_date + 0 DESC"),
+		edit("Queue/BacklogRead", workerPkg, "^TestBacklog$", backlog, "", "ORDER BY q.metric_date DESC", "ORDER BY q.metric_date + 0 DESC"),
+		edit("Queue/RestSuspended", workerPkg, "^TestReconcileDates$", backlog, "", "n.worked_ms + n.paused_ms + 1000", "n.worked_ms + n.paused_ms + 100000"),
 		edit("Queue/Future", workerPkg, "^TestReconcileDates$", backlog, "", "AND q.metric_date < (SELECT analytics.date_of(at_instant))", ""),
 		edit("Queue/FetchDeadline", workerPkg, "^TestFetchDeadline$", "internal/worker/driver.go", "", "return e.Executor.JobGetAvailable(ctx, params)", "return e.Executor.JobGetAvailable(context.WithoutCancel(ctx), params)"),
 		edit("Queue/RescueAlive", workerPkg, "^TestRescue$", enqueue, "FUNCTION analytics.rescue_jobs", "AND n.job_id = r.id AND n.attempt = r.attempt", "AND n.job_id < 0"),
