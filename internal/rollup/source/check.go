@@ -24,7 +24,7 @@ const textNone = "analytics.events reads no table"
 func (r *Report) None() bool { return len(*r) == 1 && (*r)[0].Sentence == textNone }
 
 // Check checks whether analytics.events has what runs need: the right columns, the right to read it, an index on the instant, and a
-// plan for a slice that does not read a whole table. It only plans, and reads no events. It checks a view that was written by hand
+// plan for a slice that does not read a whole table. It only plans, and reads one event at most. It checks a view that was written by hand
 // in the same way as one that Set created. If a check fails, it skips the checks that depend on it.
 func Check(ctx context.Context, conn *postgres.DB, installation schema.Installation) (Report, error) {
 	var report Report

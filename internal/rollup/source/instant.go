@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,20 +22,56 @@ const sentinel = "2001-02-03 04:05:06.789+00"
 const manyRows = 10_000
 
 // checkInstant looks for an index on the instant of every relation that has events. It makes sequential scans as expensive as
-// possible, so if the plan has one, no index can be used. The expression that the plan compares with the sentinel is exactly what
+// possible, so if the plan has one, no index can be used. The expression that the plan compares with the instant is exactly what
 // must be indexed. This also works for unions, joins and expressions in views that were written by hand.
 func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
+	report, plan, err := probe(ctx, tx, sentinel)
+	if err != nil || len(report) > 0 {
+		return report, err
+	}
+	// TimescaleDB leaves the condition out where a whole chunk satisfies it. The instant of an event is within a chunk.
+	at, has, err := within(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	if has {
+		if report, _, err = probe(ctx, tx, at); err != nil || len(report) > 0 {
+			return report, err
+		}
+	}
+	report.unreached(plan)
+	return report, nil
+}
+
+// within returns the instant of an event, unless there is none or it takes long to find.
+func within(ctx context.Context, tx pgx.Tx) (at string, has bool, err error) {
+	err = inSavepoint(ctx, tx, func(tx pgx.Tx) error {
+		if err := postgres.SetLocal(ctx, tx, postgres.Local{"statement_timeout": "2s"}); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "SELECT e.created_at::text FROM analytics.events AS e WHERE e.created_at IS NOT NULL LIMIT 1").Scan(&at)
+	})
+	if errors.Is(err, pgx.ErrNoRows) || postgres.IsTimeout(err) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("read an event: %w", err)
+	}
+	return at, true, nil
+}
+
+// probe looks at the plan of a slice from an instant on. The report is empty if the plan compares no relation with it.
+func probe(ctx context.Context, tx pgx.Tx, at string) (Report, node, error) {
 	var plan node
 	err := inSavepoint(ctx, tx, func(tx pgx.Tx) (err error) {
 		if err = postgres.SetLocal(ctx, tx, postgres.Local{"enable_seqscan": "off"}); err != nil {
 			return err
 		}
-		plan, err = explain(ctx, tx, "SELECT e.entity_id, e.event_type FROM analytics.events AS e WHERE e.created_at >= '"+
-			sentinel+"'")
+		plan, err = explain(ctx, tx, "SELECT e.entity_id, e.event_type FROM analytics.events AS e WHERE e.created_at >= '"+at+"'")
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, plan, err
 	}
 
 	var report Report
@@ -48,13 +85,13 @@ func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 		compared := ""
 		for _, condition := range s.conditions() {
 			if compared == "" {
-				compared = operand(condition, sentinel)
+				compared = operand(condition, at)
 			}
 		}
 		switch {
-		case s.Type == nodeForeignScan && (compared != "" || strings.Contains(s.RemoteSQL, sentinel)):
-			if err := report.foreign(ctx, tx, s); err != nil {
-				return nil, err
+		case s.Type == nodeForeignScan && (compared != "" || strings.Contains(s.RemoteSQL, at)):
+			if err := report.foreign(ctx, tx, s, at); err != nil {
+				return nil, plan, err
 			}
 		case compared == "":
 			// A joined table may be read completely: checkSlice says whether it is too large for that.
@@ -64,7 +101,7 @@ func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 		default:
 			x, err := examine(ctx, tx, s, compared)
 			if err != nil {
-				return nil, err
+				return nil, plan, err
 			}
 			of := instant{x.RootID, x.expression}
 			if !slices.Contains(instants, of) {
@@ -75,22 +112,19 @@ func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 	}
 	for _, of := range instants {
 		if err := report.instant(ctx, tx, parts[of]); err != nil {
-			return nil, err
+			return nil, plan, err
 		}
 	}
-	if len(report) == 0 {
-		report.unreached(plan)
-	}
-	return report, nil
+	return report, plan, nil
 }
 
 // foreign reports what can be found out about a table on another server.
-func (r *Report) foreign(ctx context.Context, tx pgx.Tx, s scan) error {
+func (r *Report) foreign(ctx context.Context, tx pgx.Tx, s scan, at string) error {
 	table, err := lookup(ctx, tx, s.Schema, s.Relation)
 	if err != nil {
 		return err
 	}
-	if operand(s.Filter, sentinel) != "" {
+	if operand(s.Filter, at) != "" {
 		r.addf(Failure, "each slice would fetch the whole foreign table %s, because its wrapper does not send the condition on the instant",
 			table.Quoted).fix("copy the events into a table of this database")
 		return nil
