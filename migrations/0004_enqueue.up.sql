@@ -226,11 +226,11 @@ BEGIN
     -- is the job that has to serve everybody: one that is scheduled for later begins now, and one that is waiting behind
     -- others moves up. Requests that still wait stay open, and get a job of their own when they are due.
     --
-    -- A job between two attempts keeps its backoff, which is there for the sake of whatever is broken; but where somebody
-    -- has asked since the last attempt began (priority 1: neither the schedule nor a backfill), the cause may be mended, or
-    -- the new events may mend it. It begins a minute after that attempt then, once for all who have asked since. The
-    -- attempt is on top of those that the job had, so that asking never makes a date fail sooner. Both instants are of
-    -- this database's clock, unlike those in the job's errors.
+    -- A job between two attempts keeps its backoff, which protects whatever is broken. If somebody has requested the date since
+    -- the last attempt began (priority 1: neither the schedule nor a backfill), the cause may be fixed, or the new events may
+    -- fix it. Then the job begins a minute after that attempt, once for all these requests. The attempt is on top of those that
+    -- the job had, so that a request never makes a date fail sooner. Both instants are of this database's clock, unlike those
+    -- in the job's errors.
     EXECUTE format($create$
         CREATE FUNCTION analytics.promote_jobs(at_instant timestamptz, silence interval)
         RETURNS SETOF date
