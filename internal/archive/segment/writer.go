@@ -45,13 +45,9 @@ type Last struct {
 	At  time.Time
 }
 
-// Open returns the writer of an archive, which continues after the last complete transaction; a new chain begins at from. Open does not
-// change files: call [Writer.Cut] for that, once no other process writes.
-func Open(ctx context.Context, s *store.Store, codec store.Codec, from pglogrepl.LSN) (w *Writer, cut int64, err error) {
-	seals, open, err := List(ctx, s, map[string]Seal{})
-	if err != nil {
-		return nil, 0, err
-	}
+// Open returns the writer of an archive with these seals and this current segment, as [List] returns them. It continues after the last complete
+// transaction; a new chain begins at from. Open does not change files: call [Writer.Cut] for that, once no other process writes.
+func Open(s *store.Store, codec store.Codec, from pglogrepl.LSN, seals []Seal, open string) (w *Writer, cut int64, err error) {
 	w = &Writer{store: s, codec: codec, To: from}
 	if n := len(seals); n > 0 {
 		w.last = &seals[n-1]
@@ -305,7 +301,7 @@ func (w *Writer) Close(ctx context.Context, whole bool) (err error) {
 
 // Finish seals the last segment of an archive before a gap, or deletes it if it has no transactions. It does nothing if all segments are sealed.
 func Finish(ctx context.Context, s *store.Store, codec store.Codec) error {
-	_, open, err := List(ctx, s, map[string]Seal{})
+	seals, open, err := List(ctx, s, map[string]Seal{})
 	if err != nil || open == "" {
 		return err
 	}
@@ -313,7 +309,7 @@ func Finish(ctx context.Context, s *store.Store, codec store.Codec) error {
 	if err != nil {
 		return fmt.Errorf("%s is not a valid name of a segment", Name(open))
 	}
-	w, cut, err := Open(ctx, s, codec, from)
+	w, cut, err := Open(s, codec, from, seals, open)
 	if err != nil {
 		return err
 	}

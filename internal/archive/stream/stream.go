@@ -101,14 +101,12 @@ func Run(ctx context.Context, config Config) (err error) {
 	if config.Age == 0 {
 		config.Age = DefaultAge
 	}
-	if err := Check(ctx, config); err != nil {
-		return err
-	}
-	manifest, err := chain.ReadManifest(ctx, config.Store)
+	files := &chain.Reader{}
+	first, err := open(ctx, config, files)
 	if err != nil {
 		return err
 	}
-	now := config.Clock.Now()
+	manifest, now := first.manifest, config.Clock.Now()
 	r := &reader{config: config, sequences: map[string]string{}, synced: now, sealed: now, idle: now}
 	r.decoder = decoder{source: config.Source, tables: map[uint32]*known{}, triggers: !manifest.Detection}
 	if r.decoder.triggers {
@@ -124,7 +122,7 @@ func Run(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	// The slot has one reader at a time: from here on, only this process writes the files.
-	if err := r.resume(ctx); err != nil {
+	if err := r.resume(ctx, files); err != nil {
 		return err
 	}
 	if config.Started != nil {
@@ -141,43 +139,51 @@ func Run(ctx context.Context, config Config) (err error) {
 
 // Check returns the error with which Run would fail at once, such as [ErrGap].
 func Check(ctx context.Context, config Config) error {
-	_, _, _, err := open(ctx, config)
+	_, err := open(ctx, config, &chain.Reader{})
 	return err
 }
 
+// opened is an archive to which the stream can write.
+type opened struct {
+	manifest  chain.Manifest
+	writer    *segment.Writer // of the current chain of segments
+	cut       int64           // where to cut its file
+	confirmed pglogrepl.LSN   // position of the slot
+}
+
 // resume opens the archive's files. If the transaction that was archived last is not confirmed to the server, it must send it again.
-func (r *reader) resume(ctx context.Context) error {
-	writer, cut, confirmed, err := open(ctx, r.config)
+func (r *reader) resume(ctx context.Context, files *chain.Reader) error {
+	o, err := open(ctx, r.config, files)
 	if err != nil {
 		return err
 	}
-	r.writer, r.decoder.writer, r.confirmed = writer, writer, confirmed
-	if confirmed <= writer.Last.LSN {
-		r.decoder.expect = writer.Last
+	r.writer, r.decoder.writer, r.confirmed = o.writer, o.writer, o.confirmed
+	if o.confirmed <= o.writer.Last.LSN {
+		r.decoder.expect = o.writer.Last
 	}
-	return writer.Cut(cut)
+	return o.writer.Cut(o.cut)
 }
 
-// open returns the writer of the current chain of segments, where to cut its file, and the position of the slot. Until [segment.Writer.Cut],
-// nothing is written. It returns ErrGap if the slot does not have all changes that the archive lacks.
-func open(ctx context.Context, config Config) (writer *segment.Writer, cut int64, confirmed pglogrepl.LSN, err error) {
-	archive, err := chain.Read(ctx, config.Store)
+// open reads the archive, and writes nothing. It returns ErrGap if the slot does not have all changes that the archive lacks.
+func open(ctx context.Context, config Config, files *chain.Reader) (o opened, err error) {
+	archive, err := files.Read(ctx, config.Store)
 	if err != nil {
-		return nil, 0, 0, err
+		return o, err
 	}
-	codec, err := archive.Manifest.Codec()
+	o.manifest = archive.Manifest
+	codec, err := o.manifest.Codec()
 	if err != nil {
-		return nil, 0, 0, err
+		return o, err
 	}
 	begins, err := pglogrepl.ParseLSN(archive.Begins())
 	if err != nil {
-		return nil, 0, 0, fmt.Errorf("read where the archive begins: %w", err)
+		return o, fmt.Errorf("read where the archive begins: %w", err)
 	}
-	if writer, cut, err = segment.Open(ctx, config.Store, codec, begins); err != nil {
-		return nil, 0, 0, err
+	if o.writer, o.cut, err = segment.Open(config.Store, codec, begins, archive.Segments, archive.Open); err != nil {
+		return o, err
 	}
-	confirmed, err = check(ctx, config, archive.Manifest, writer.To)
-	return writer, cut, confirmed, err
+	o.confirmed, err = check(ctx, config, o.manifest, o.writer.To)
+	return o, err
 }
 
 // check returns the position of the slot, and ErrGap if the slot does not have all changes after a position.

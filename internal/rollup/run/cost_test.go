@@ -3,6 +3,7 @@ package run_test
 import (
 	"context"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -91,7 +92,8 @@ func TestRunJustTooDense(t *testing.T) {
 }
 
 // Planning a statement on many partitions takes longer than a statement's limit, whatever the statement reads.
-func TestRunManyPartitions(t *testing.T) { //nolint:paralleltest // Beside other tests, statements are slower, so there are more of them.
+func TestRunManyPartitions(t *testing.T) {
+	t.Parallel()
 	b := setup(t, installations[0])
 	_, err := b.db.Exec(t.Context(), `
 		CREATE TABLE public.parts (entity_id bigint NOT NULL, event_type text NOT NULL, created_at timestamp NOT NULL)
@@ -107,8 +109,34 @@ func TestRunManyPartitions(t *testing.T) { //nolint:paralleltest // Beside other
 	require.NoError(t, err)
 	_, err = b.db.Exec(t.Context(), "ANALYZE public.parts")
 	require.NoError(t, err)
-	figures, sent := b.rolled(t, b.db.URL)
-	require.EqualValues(t, 20_000, figures.Events)
+	require.EqualValues(t, 20_000, b.rollup(t, day).Events)
+}
+
+// planned is a server whose statements that read slices take as long as their planning, and others no time.
+type planned struct {
+	distant
+
+	statements *statements
+}
+
+func (p *planned) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	ctx = p.statements.TraceQueryStart(ctx, conn, data)
+	if strings.HasPrefix(data.SQL, "-- name: EventSlice") {
+		ctx = p.distant.TraceQueryStart(ctx, conn, data)
+	}
+	return ctx
+}
+
+// A fixed part of each statement that is longer than the limit of a statement does not make slices small.
+func TestRunFixedCost(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[0])
+	b.db.InsertDate(t, day, 120_000, 500)
+	server := &planned{distant{began: time.Now(), delay: 300 * time.Millisecond}, &statements{named: map[string]int{}}}
+	db := open(t, postgres.Config{URL: b.db.URL, Tracer: server})
+	b.runner.Primary, b.runner.Source, b.runner.Clock = db, db, server
+	require.EqualValues(t, 120_000, b.rollup(t, day).Events)
+	sent := server.statements.named
 	require.Less(t, sent["EventSliceSize"]+sent["EventSlice"]+sent["EventSliceRaw"], 60, sent)
 }
 
