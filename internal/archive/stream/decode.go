@@ -78,7 +78,7 @@ func (d *decoder) decode(ctx context.Context, data []byte) error {
 		}
 		return nil
 	}
-	switch m := message.(type) { //nolint:varnamelen // The message, of its type.
+	switch m := message.(type) {
 	case *pglogrepl.RelationMessage:
 		d.flush()
 		return d.relation(ctx, m)
