@@ -46,7 +46,7 @@ func (x *captureTrial) do(ctx context.Context, s step) (undo func()) {
 		return nothing
 	case cut:
 		x.home.Stop()
-		return func() { x.note(x.home.Start()) }
+		return func() { x.note(listen(x.home)) }
 	case stall:
 		return x.toxic(ctx, proxy, "latency", direction, fmt.Sprintf(`{"latency": %d}`, 300+int(s.size*2_000)))
 	case half:
@@ -69,7 +69,7 @@ func (x *captureTrial) do(ctx context.Context, s step) (undo func()) {
 		return x.hook.fail(s.target % wrongAnswers)
 	case sinkCut:
 		x.target.Stop()
-		return func() { x.note(x.target.Start()) }
+		return func() { x.note(listen(x.target)) }
 	case redisKill:
 		x.lane.redis.Stop(x.t)
 		return func() { x.lane.redis.Start(x.t) }
@@ -94,7 +94,7 @@ func (x *captureTrial) do(ctx context.Context, s step) (undo func()) {
 		return nothing
 	case sourceCut:
 		x.shop.Stop()
-		return func() { x.note(x.shop.Start()) }
+		return func() { x.note(listen(x.shop)) }
 	case sourceCrash:
 		x.note(x.source.crash(after, func(*pgserver.Server) error { return nil }))
 		return nothing
@@ -114,7 +114,7 @@ func (x *captureTrial) replace(do func() error) (undo func()) {
 	x.fatal(do())
 	return func() {
 		x.shop.Upstream = net.JoinHostPort("127.0.0.1", strconv.Itoa(x.source.current().Port))
-		x.note(x.shop.Start())
+		x.note(listen(x.shop))
 	}
 }
 
@@ -216,7 +216,7 @@ func (x *captureTrial) heal(ctx context.Context) {
 	for _, proxy := range []*toxiproxy.Proxy{x.home, x.target, x.shop, x.redis} {
 		proxy.Stop()
 		proxy.Toxics.ResetToxics(ctx)
-		if err := proxy.Start(); err != nil {
+		if err := listen(proxy); err != nil {
 			x.fatal(err)
 		}
 	}

@@ -2,11 +2,13 @@ package chaos_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"syscall"
 	"time"
 
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/pgserver"
@@ -36,7 +38,7 @@ func (x *trial) do(ctx context.Context, s step) (undo func()) {
 		return nothing
 	case cut:
 		x.proxy.Stop()
-		return func() { x.note(x.proxy.Start()) }
+		return func() { x.note(listen(x.proxy)) }
 	case stall:
 		return x.toxic(ctx, "latency", []string{"upstream", "downstream"}[s.target%2], fmt.Sprintf(`{"latency": %d}`, 300+int(s.size*2_000)))
 	case half:
@@ -155,11 +157,24 @@ func (x *trial) heal(ctx context.Context) {
 	x.retry(ctx, "UPDATE chaos.pace SET seconds = 0.001")
 	x.proxy.Stop()
 	x.proxy.Toxics.ResetToxics(context.WithoutCancel(ctx))
-	if err := x.proxy.Start(); err != nil {
+	if err := listen(x.proxy); err != nil {
 		x.fatal(err)
 	}
 	for _, slot := range x.slots {
 		slot.signal(syscall.SIGCONT)
 		slot.correct(time.Minute)
+	}
+}
+
+// listen opens the port of a proxy that was stopped. On a busy machine, a process that this one is starting holds the port until it runs its program.
+func listen(proxy *toxiproxy.Proxy) error {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for tries := 1_000; ; tries-- {
+		err := proxy.Start()
+		if !errors.Is(err, syscall.EADDRINUSE) || tries == 0 {
+			return err
+		}
+		<-ticker.C
 	}
 }
