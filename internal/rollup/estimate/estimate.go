@@ -15,6 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/source"
 )
 
 // Cost is the cost of rolling up dates, one at a time. All of it is estimated except WithEvents, and the events of dates that were complete.
@@ -164,10 +165,8 @@ func spans(dates []date.Date) []span {
 func (c *Cost) look(ctx context.Context, session *postgres.Session, clock pace.Clock, dates []date.Date) error {
 	until := clock.Now().Add(lookLimit)
 	for chunk := range slices.Chunk(dates, probe) {
-		var found []date.Date
-		err := session.Look(ctx, statementLimit, func(ctx context.Context, on postgres.DBTX) (err error) {
-			found, err = db.New(on).EventDates(ctx, chunk)
-			return err
+		found, err := source.Dates(ctx, chunk, func(do func(*db.Queries) error) error {
+			return session.Look(ctx, statementLimit, func(_ context.Context, on postgres.DBTX) error { return do(db.New(on)) })
 		})
 		if tooLong(err) {
 			return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/source"
 )
 
 // MissingIn returns the dates of a range that have events and are neither complete nor requested. The range should be about a year,
@@ -44,7 +45,7 @@ func (p *Planner) FirstDate(ctx context.Context) (date.Date, error) {
 }
 
 func (p *Planner) missing(
-	ctx context.Context, source *postgres.Session, pacer *pace.Pacer, of date.Range,
+	ctx context.Context, session *postgres.Session, pacer *pace.Pacer, of date.Range,
 ) ([]date.Date, error) {
 	var candidates []date.Date
 	err := p.Primary.Read(ctx, func(on postgres.DBTX) error {
@@ -57,21 +58,18 @@ func (p *Planner) missing(
 	}
 	var missing []date.Date
 	for chunk := range slices.Chunk(candidates, probe) {
-		exists, err := p.anyEvent(ctx, source, pacer, chunk[0], chunk[len(chunk)-1])
+		exists, err := p.anyEvent(ctx, session, pacer, chunk[0], chunk[len(chunk)-1])
 		if err != nil {
 			return nil, fmt.Errorf("look for events: %w", err)
 		}
 		if !exists {
 			continue
 		}
-		err = p.read(ctx, source, pacer, func(queries *db.Queries) error {
-			found, err := queries.EventDates(ctx, chunk)
-			missing = append(missing, found...)
-			return err
-		})
+		found, err := source.Dates(ctx, chunk, func(do func(*db.Queries) error) error { return p.read(ctx, session, pacer, do) })
 		if err != nil {
 			return nil, fmt.Errorf("look for events: %w", err)
 		}
+		missing = append(missing, found...)
 	}
 	return missing, nil
 }

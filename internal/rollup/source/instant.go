@@ -29,7 +29,7 @@ func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 	if err != nil || len(report) > 0 {
 		return report, err
 	}
-	// TimescaleDB leaves the condition out where a whole chunk satisfies it. The instant of an event is within a chunk.
+	// TimescaleDB leaves the condition out where a whole chunk satisfies it. Right after an event, none does.
 	at, has, err := within(ctx, tx)
 	if err != nil {
 		return nil, err
@@ -43,13 +43,15 @@ func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
 	return report, nil
 }
 
-// within returns the instant of an event, unless there is none or it takes long to find.
+// within returns an instant right after an event, unless there is none or it takes long to find. The event itself may be at a chunk's beginning.
 func within(ctx context.Context, tx pgx.Tx) (at string, has bool, err error) {
 	err = inSavepoint(ctx, tx, func(tx pgx.Tx) error {
 		if err := postgres.SetLocal(ctx, tx, postgres.Local{"statement_timeout": "2s"}); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, "SELECT e.created_at::text FROM analytics.events AS e WHERE e.created_at IS NOT NULL LIMIT 1").Scan(&at)
+		return tx.QueryRow(ctx, `
+			SELECT (e.created_at + interval '1 microsecond')::text FROM analytics.events AS e
+			WHERE e.created_at < timestamptz '9999-12-31 00:00+00' LIMIT 1`).Scan(&at)
 	})
 	if errors.Is(err, pgx.ErrNoRows) || postgres.IsTimeout(err) {
 		return "", false, nil

@@ -347,7 +347,8 @@ func (w *watch) install(ctx context.Context, tx pgx.Tx) error {
 				"FOR EACH STATEMENT EXECUTE FUNCTION analytics.%s(%s, %d, %s)",
 				on.name, on.timing, on.event, part.Quoted, on.tables, name, literals[0], part.TimeNumber, literals[1]))
 			switch {
-			case postgres.Code(err) == pgerrcode.FeatureNotSupported: // Hypertables and distributed tables have no such triggers.
+			// Hypertables and distributed tables have no such triggers. Citus says so with the code of an internal error.
+			case postgres.Code(err) == pgerrcode.FeatureNotSupported, postgres.Code(err) == pgerrcode.InternalError:
 				return refusef("%s has no triggers that see a statement's rows (it says: %s): notice late events with `daymill source watch --from capture`, "+
 					"if the table's changes can be captured, or request their dates in the program that writes them", part.Quoted, postgres.Sentence(err))
 			case err != nil:

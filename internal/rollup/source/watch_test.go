@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
@@ -292,18 +293,20 @@ func TestWatch(t *testing.T) {
 func TestWatchRefused(t *testing.T) {
 	t.Parallel()
 
-	t.Run("Engine", func(t *testing.T) {
-		t.Parallel()
-		db, options := setupEvents(t)
-		db.set(t, options)
-		db.Do(t, `CREATE FUNCTION public.as_citus() RETURNS event_trigger LANGUAGE plpgsql AS $$
-			BEGIN RAISE 'triggers are not supported on distributed tables' USING ERRCODE = 'feature_not_supported'; END $$`)
-		db.Do(t, "CREATE EVENT TRIGGER as_citus ON ddl_command_start WHEN TAG IN ('CREATE TRIGGER') EXECUTE FUNCTION public.as_citus()")
-		_, err := source.Watch(t.Context(), db.DB.DB, db.Installation, source.WatchOptions{})
-		require.ErrorIs(t, err, source.ErrRefused)
-		require.ErrorContains(t, err, "(it says: triggers are not supported on distributed tables): notice late events with `daymill source watch --from capture`")
-		require.Zero(t, db.triggers(t))
-	})
+	for engine, code := range map[string]string{"TimescaleDB": pgerrcode.FeatureNotSupported, "Citus": pgerrcode.InternalError} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			db, options := setupEvents(t)
+			db.set(t, options)
+			db.Do(t, `CREATE FUNCTION public.as_engine() RETURNS event_trigger LANGUAGE plpgsql AS $$
+				BEGIN RAISE 'triggers are not supported on distributed tables' USING ERRCODE = '`+code+`'; END $$`)
+			db.Do(t, "CREATE EVENT TRIGGER as_engine ON ddl_command_start WHEN TAG IN ('CREATE TRIGGER') EXECUTE FUNCTION public.as_engine()")
+			_, err := source.Watch(t.Context(), db.DB.DB, db.Installation, source.WatchOptions{})
+			require.ErrorIs(t, err, source.ErrRefused)
+			require.ErrorContains(t, err, "(it says: triggers are not supported on distributed tables): notice late events with `daymill source watch --from capture`")
+			require.Zero(t, db.triggers(t))
+		})
+	}
 	t.Run("HandWritten", func(t *testing.T) {
 		t.Parallel()
 		db := setup(t, entity.Bigint)
