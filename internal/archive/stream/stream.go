@@ -198,7 +198,7 @@ func check(ctx context.Context, config Config, manifest chain.Manifest, to pglog
 		return 0, err
 	case system.ID != manifest.SystemID:
 		return 0, fmt.Errorf("the archive belongs to database %s in another cluster", manifest.Database)
-	case system.WAL+unfinished < to, !has && system.WAL <= to: // A new chain begins after the archive's end.
+	case system.WAL+unfinished < to, !has && system.WAL < to: // A new chain begins after the archive's end.
 		return 0, fmt.Errorf("%w, and is archived again once its WAL, which ends at %s, is longer than %s: to archive it now, run daymill archive remove, and then init with a new place",
 			ErrOlder, system.WAL, to)
 	case !has:
