@@ -1,5 +1,5 @@
--- Which entities have drifted: a verification's figures say how much is wrong, and whoever fixes it needs to know where. The first
--- of them are stored with it, in key order. If all were, a date in which every row differs would be written twice.
+-- Which entities have drifted. The figures of a verification say how much is wrong, and these rows say where. It stores only the first
+-- of them, in key order: all of them would be a second copy of a date in which every row differs.
 ALTER TABLE analytics.verifications ADD COLUMN drifts jsonb NOT NULL DEFAULT '[]';
 
 -- For lists of what has drifted, which is rare among years of what has not.
