@@ -58,14 +58,20 @@ func (p *Planner) missing(
 	}
 	var missing []date.Date
 	for chunk := range slices.Chunk(candidates, probe) {
-		exists, err := p.anyEvent(ctx, session, pacer, chunk[0], chunk[len(chunk)-1])
+		look := func(do func(*db.Queries) error) error { return p.read(ctx, session, pacer, do) }
+		// After a single very old event there may be thousands of dates without events, which this skips at once.
+		exists := false
+		err := look(func(queries *db.Queries) (err error) {
+			exists, err = source.Any(ctx, queries, date.Range{First: chunk[0], Last: chunk[len(chunk)-1]})
+			return err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("look for events: %w", err)
 		}
 		if !exists {
 			continue
 		}
-		found, err := source.Dates(ctx, chunk, func(do func(*db.Queries) error) error { return p.read(ctx, session, pacer, do) })
+		found, err := source.Dates(ctx, chunk, look)
 		if err != nil {
 			return nil, fmt.Errorf("look for events: %w", err)
 		}

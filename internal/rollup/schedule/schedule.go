@@ -260,24 +260,6 @@ func (p *Planner) firstDate(ctx context.Context, source *postgres.Session, pacer
 	return low, nil
 }
 
-// anyEvent reports whether a range has any event. After a single very old event there may be thousands of
-// dates without events, which anyEvent skips at once.
-func (p *Planner) anyEvent(
-	ctx context.Context, source *postgres.Session, pacer *pace.Pacer, first, last date.Date,
-) (exists bool, err error) {
-	err = p.read(ctx, source, pacer, func(queries *db.Queries) error {
-		bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{MetricDate: first, NextDate: last.AddDays(1)})
-		if err != nil {
-			return err
-		}
-		exists, err = queries.EventExistsBetween(ctx, db.EventExistsBetweenParams{
-			FromInstant: bounds.FromInstant, ToInstant: bounds.ToInstant,
-		})
-		return err
-	})
-	return exists, err
-}
-
 // read runs a query on the source.
 func (p *Planner) read(ctx context.Context, source *postgres.Session, pacer *pace.Pacer, do func(*db.Queries) error) error {
 	took, err := pacer.Do(source, func() error {

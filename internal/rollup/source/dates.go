@@ -23,12 +23,8 @@ func Dates(ctx context.Context, dates []date.Date, look func(do func(queries *db
 	found = nil
 	for _, one := range dates {
 		exists := false
-		err := look(func(queries *db.Queries) error {
-			bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{MetricDate: one, NextDate: one.AddDays(1)})
-			if err != nil {
-				return err
-			}
-			exists, err = queries.EventExistsBetween(ctx, db.EventExistsBetweenParams{FromInstant: bounds.FromInstant, ToInstant: bounds.ToInstant})
+		err := look(func(queries *db.Queries) (err error) {
+			exists, err = Any(ctx, queries, date.Range{First: one, Last: one})
 			return err
 		})
 		if err != nil {
@@ -39,4 +35,13 @@ func Dates(ctx context.Context, dates []date.Date, look func(do func(queries *db
 		}
 	}
 	return found, nil
+}
+
+// Any reports whether a range of dates has an event.
+func Any(ctx context.Context, queries *db.Queries, of date.Range) (bool, error) {
+	bounds, err := queries.DateBounds(ctx, db.DateBoundsParams{MetricDate: of.First, NextDate: of.Last.AddDays(1)})
+	if err != nil {
+		return false, err
+	}
+	return queries.EventExistsBetween(ctx, db.EventExistsBetweenParams{FromInstant: bounds.FromInstant, ToInstant: bounds.ToInstant})
 }
