@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/view/definition"
 )
@@ -42,7 +41,7 @@ func (a *app) engine(ctx context.Context, variables map[string]string) (*view.En
 		return nil, nil, err
 	}
 	databases := a.databases(db, variables)
-	return &view.Engine{DB: db, Databases: databases, Clock: a.testClock, Pace: pace.DefaultPace}, func() {
+	return &view.Engine{DB: db, Databases: databases, Clock: a.testClock}, func() {
 		databases.Close()
 		db.Close()
 	}, nil

@@ -13,20 +13,26 @@ import (
 )
 
 type (
-	viewBuildCmd   struct{ viewName }
+	viewBuildCmd struct {
+		viewName
+		paceOptions
+	}
 	viewRebuildCmd struct {
 		viewName
+		paceOptions
 
 		Wait bool `help:"Work on it in this process until it is done."`
 	}
 	viewRefreshCmd struct {
 		viewName
+		paceOptions
 
 		Key  []string `placeholder:"KEY" sep:"none" help:"A key of the root, or a JSON array if the key has several columns. May be given several times; all rows by default."`
 		Wait bool     `help:"Work on it in this process until it is done."`
 	}
 	viewVerifyCmd struct {
 		viewName
+		paceOptions
 
 		Repair bool `help:"Update the keys that differ."`
 		JSON   bool `name:"json" help:"Print JSON."`
@@ -35,6 +41,9 @@ type (
 
 // Run works on a view's tasks.
 func (c *viewBuildCmd) Run(ctx context.Context, a *app) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	return a.with(ctx, func(engine *view.Engine) error {
 		v, err := view.Get(ctx, engine.DB, c.Name)
 		if err != nil {
@@ -54,15 +63,18 @@ func (c *viewBuildCmd) Run(ctx context.Context, a *app) error {
 			a.printf("view %s has nothing to do\n", c.Name)
 			return nil
 		}
-		return a.workOn(ctx, engine, open)
+		return a.workOn(ctx, engine, c.paceOptions, open)
 	})
 }
 
 // taskPoll is how often to check a task that has to wait, such as after an error.
 const taskPoll = time.Second
 
-// workOn works on tasks until they are finished, and prints how they ended.
-func (a *app) workOn(ctx context.Context, engine *view.Engine, tasks []int64) error {
+// workOn works on tasks at a pace until they are finished, and prints how they ended.
+func (a *app) workOn(ctx context.Context, engine *view.Engine, options paceOptions, tasks []int64) error {
+	speed, stop := options.govern(ctx, a, engine.DB)
+	defer stop()
+	engine.Pace = speed
 	for _, id := range tasks {
 		waiting := ""
 		for {
@@ -97,13 +109,16 @@ func (a *app) workOn(ctx context.Context, engine *view.Engine, tasks []int64) er
 
 // Run builds a view again.
 func (c *viewRebuildCmd) Run(ctx context.Context, a *app) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	return a.with(ctx, func(engine *view.Engine) error {
 		task, err := engine.Rebuild(ctx, c.Name, whoOnCLI())
 		if err != nil {
 			return err
 		}
 		if c.Wait {
-			return a.workOn(ctx, engine, []int64{task})
+			return a.workOn(ctx, engine, c.paceOptions, []int64{task})
 		}
 		a.printf("task %d: a worker builds view %s again\n", task, c.Name)
 		return nil
@@ -112,6 +127,9 @@ func (c *viewRebuildCmd) Run(ctx context.Context, a *app) error {
 
 // Run refreshes rows of a view.
 func (c *viewRefreshCmd) Run(ctx context.Context, a *app) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	return a.with(ctx, func(engine *view.Engine) error {
 		var given [][]string
 		if len(c.Key) > 0 {
@@ -128,7 +146,7 @@ func (c *viewRefreshCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		if c.Wait {
-			return a.workOn(ctx, engine, tasks)
+			return a.workOn(ctx, engine, c.paceOptions, tasks)
 		}
 		a.printf("task %d: a worker refreshes view %s\n", tasks[0], c.Name)
 		return nil
@@ -137,6 +155,9 @@ func (c *viewRefreshCmd) Run(ctx context.Context, a *app) error {
 
 // Run compares a view with its SELECT.
 func (c *viewVerifyCmd) Run(ctx context.Context, a *app) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	return a.with(ctx, func(engine *view.Engine) error {
 		tasks, err := engine.Verify(ctx, c.Name, c.Repair, whoOnCLI())
 		if err != nil {
@@ -145,11 +166,11 @@ func (c *viewVerifyCmd) Run(ctx context.Context, a *app) error {
 		if c.JSON {
 			out := a.stdout
 			a.stdout = io.Discard // Print only JSON.
-			err = a.workOn(ctx, engine, tasks)
+			err = a.workOn(ctx, engine, c.paceOptions, tasks)
 			if a.stdout = out; err != nil {
 				return err
 			}
-		} else if err := a.workOn(ctx, engine, tasks); err != nil {
+		} else if err := a.workOn(ctx, engine, c.paceOptions, tasks); err != nil {
 			return err
 		}
 		t, err := view.GetTask(ctx, engine.DB, tasks[0])

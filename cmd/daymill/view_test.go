@@ -199,6 +199,9 @@ func testViewVerbs(t *testing.T, binary string) {
 	for _, verb := range []string{"show", "sql", "build", "rebuild", "refresh", "verify", "pause", "resume", "remove"} {
 		require.Contains(t, b.ends(t, exitUsage, verb, "nobody"), "there is no view of that name", verb)
 	}
+	for _, verb := range []string{"build", "rebuild", "refresh", "verify"} {
+		require.Contains(t, b.ends(t, exitUsage, verb, "staff", "--pace", "2000"), "--pace is 2000: give a number from 0 (no pauses) to 1000", verb)
+	}
 	file := b.write(t, "staff.yaml", staffView)
 	require.Contains(t, b.ends(t, exitUsage, "apply", "-f", b.write(t, "wrong.yaml", strings.Replace(staffView, "table: people", "table: persons", 1))), "wrong.yaml:4:5: database app has no table public.persons")
 	require.Contains(t, b.run(t, "apply", "-f", file), `no index of "public"."people" begins with "team"`)

@@ -22,28 +22,37 @@ import (
 	"github.com/daymill/daymill/internal/worker"
 )
 
+// paceOptions holds the pace of work that is done in many statements.
+type paceOptions struct {
+	Pace float64 `env:"DAYMILL_PACE" default:"0.2" help:"How long to pause at least after each statement, as a multiple of how long it took. While others use the database, pauses are longer. 0 means no pauses, whatever the database does."`
+}
+
+// check returns a usage error if the pace is out of range.
+func (o paceOptions) check() error {
+	if o.Pace < 0 || o.Pace > 1000 {
+		return usagef("--pace is %g: give a number from 0 (no pauses) to 1000", o.Pace)
+	}
+	return nil
+}
+
 // engineOptions holds the options of runs, for the worker and for `rollup`.
 type engineOptions struct {
 	sourceOptions
+	paceOptions
 
-	Pace        float64 `env:"DAYMILL_PACE" default:"0.2" help:"How long to pause at least after each statement, as a multiple of how long it took. While others use the database, pauses are longer. 0 means no pauses, whatever the database does."`
-	MaxEntities int     `env:"DAYMILL_MAX_ENTITIES" default:"0" help:"How many entities a run keeps in memory; a date with more takes several passes. 0 means as many as fit into half of the process's memory limit, and at most a million."`
+	MaxEntities int `env:"DAYMILL_MAX_ENTITIES" default:"0" help:"How many entities a run keeps in memory; a date with more takes several passes. 0 means as many as fit into half of the process's memory limit, and at most a million."`
 }
 
 // check returns a usage error if a value is out of range.
 func (o engineOptions) check() error {
-	switch {
-	case o.Pace < 0 || o.Pace > 1000:
-		return usagef("--pace is %g: give a number from 0 (no pauses) to 1000", o.Pace)
-	case o.MaxEntities < 0:
+	if o.MaxEntities < 0 {
 		return usagef("--max-entities is %d: give at least 1, or 0 for as many as fit into memory", o.MaxEntities)
-	default:
-		return nil
 	}
+	return o.paceOptions.check()
 }
 
 // governor returns what decides the pace of work in a database; nil if there are no pauses. Somebody has to run it.
-func (o engineOptions) governor(a *app, db *postgres.DB) *pace.Governor {
+func (o paceOptions) governor(a *app, db *postgres.DB) *pace.Governor {
 	if o.Pace == 0 {
 		return nil
 	}
@@ -59,7 +68,7 @@ func speed(governor *pace.Governor) pace.Speed {
 }
 
 // govern returns what decides the pace of a command's work in a database. Call stop after the work.
-func (o engineOptions) govern(ctx context.Context, a *app, db *postgres.DB) (_ pace.Speed, stop func()) {
+func (o paceOptions) govern(ctx context.Context, a *app, db *postgres.DB) (_ pace.Speed, stop func()) {
 	governor := o.governor(a, db)
 	if governor == nil {
 		return nil, func() {}

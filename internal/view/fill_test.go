@@ -68,6 +68,28 @@ func TestFill(t *testing.T) {
 	b.exact(t, "lines")
 }
 
+// TestBuild_LooksUp: a chunk of a build looks up the rows of a large joined table. It does not read the whole table again for each chunk.
+func TestBuild_LooksUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeTrigger, `CREATE TABLE public.customers (id integer PRIMARY KEY, name text NOT NULL);
+		INSERT INTO public.customers SELECT i, 'customer ' || i FROM generate_series(1, 100000) AS i;
+		CREATE TABLE public.orders (id integer PRIMARY KEY, customer_id integer NOT NULL);
+		INSERT INTO public.orders SELECT i, 1 + i * 7919 % 100000 FROM generate_series(1, 4000) AS i; ANALYZE`)
+	b.capture(t, stream.ModeTrigger)
+	b.apply(t, read(t, `
+name: named
+tables:
+  - {table: orders, columns: [id]}
+  - {table: customers, join: {customer_id: id}, columns: [name]}
+`))
+	b.engine.Chunk = 1000
+	b.quiet(t)
+	const statistics = "FROM pg_stat_user_tables WHERE relid = 'public.customers'::regclass"
+	b.Wait(t, "SELECT idx_scan + seq_tup_read >= 4000 "+statistics)
+	require.Zero(t, pgtest.Value[int64](t, b.DB, "SELECT seq_tup_read "+statistics))
+	b.exact(t, "named")
+}
+
 // deliver delivers changes to views, once some have landed.
 func (b *testBundle) deliver(t *testing.T) {
 	t.Helper()
