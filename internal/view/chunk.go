@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view/plan"
 )
@@ -83,8 +84,16 @@ func (w *worker) build(ctx context.Context, size int64) (step, time.Duration, er
 	})
 }
 
-// refresh refreshes the next root keys that the task's keys affect.
-func (w *worker) refresh(ctx context.Context, size int64) (step, time.Duration, error) {
+// refresh refreshes the next root keys that the task's keys affect. Each chunk looks for all of them after the cursor, because only an index
+// of the application could return them in the order of the root's key. If they are so many that this takes too long, the turn walks
+// through the root's keys instead, as a build does, and looks for those in a range.
+func (w *worker) refresh(ctx context.Context, size int64) (s step, took time.Duration, err error) {
+	var upper []string
+	if w.walks {
+		if upper, _, err = w.upper(ctx, size); err != nil {
+			return step{}, 0, err
+		}
+	}
 	return w.locked(ctx, func(tx pgx.Tx) (step, error) {
 		arguments := []any{}
 		if w.task.keyed {
@@ -97,20 +106,48 @@ func (w *worker) refresh(ctx context.Context, size int64) (step, time.Duration, 
 			}
 			arguments = w.task.Keys.arrays(columns)
 		}
-		arguments = append(append(arguments, w.bounds(nil)...), size)
-		found, err := query(ctx, tx, w.version.Plan.Touched(w.task.Table, w.version.Table, w.task.keyed, w.task.Cursor != nil), arguments...)
+		found, err := w.touched(ctx, tx, arguments, upper, size)
 		if err != nil {
-			return step{}, fmt.Errorf("find the rows of %s to refresh: %w", w.version.Table, err)
+			return step{}, err
 		}
-		s := step{cursor: w.task.Cursor, done: int64(len(found)), end: int64(len(found)) < size}
-		if len(found) > 0 {
+		s := step{cursor: w.task.Cursor, done: int64(len(found)), end: int64(len(found)) < size && upper == nil}
+		switch {
+		case int64(len(found)) < size && upper != nil:
+			s.cursor = upper
+		case len(found) > 0:
 			s.cursor = found[len(found)-1]
+		}
+		if len(found) > 0 {
 			if err := db.New(tx).ViewRefreshed(ctx, db.ViewRefreshedParams{ID: w.task.View, Roots: s.done}); err != nil {
 				return s, fmt.Errorf("record a refresh: %w", err)
 			}
 		}
 		return s, w.version.refresh(ctx, tx, found)
 	})
+}
+
+// touched returns the next root keys that the task's keys affect, up to a key if upper is set.
+func (w *worker) touched(ctx context.Context, tx pgx.Tx, keys []any, upper []string, size int64) (found roots, err error) {
+	bounded := !w.walks && w.size.Limit() > pace.Limit // A smaller chunk takes as long.
+	if bounded {
+		err = limit(ctx, tx, pace.Limit)
+	}
+	if err == nil {
+		within := plan.Range{Lower: w.task.Cursor != nil, Upper: upper != nil, Walk: w.walks}
+		sql := w.version.Plan.Touched(w.task.Table, w.version.Table, w.task.keyed, within)
+		found, err = query(ctx, tx, sql, append(append(keys, w.bounds(upper)...), size)...)
+	}
+	if postgres.IsTimeout(err) && !w.walks {
+		w.walks = true
+		w.resize()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the rows of %s to refresh: %w", w.version.Table, err)
+	}
+	if bounded {
+		err = limit(ctx, tx, w.size.Limit())
+	}
+	return found, err
 }
 
 // columns returns the number of columns in the keys of a task, which are those of its table's key.

@@ -64,6 +64,7 @@ func TestFill(t *testing.T) {
 	b.exact(t, "lines")
 	require.Equal(t, []string{"twice"}, pgtest.Column[string](t, b.DB, "SELECT DISTINCT name FROM views.lines WHERE customer_id = 1"))
 	require.Len(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM pg_index WHERE indrelid = 'views.lines'::regclass"), 3)
+	require.NotEmpty(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM pg_statistic WHERE starelid = 'views.lines'::regclass"), "the planner has statistics")
 	b.quiet(t)
 	b.exact(t, "lines")
 }
@@ -87,6 +88,71 @@ tables:
 	const statistics = "FROM pg_stat_user_tables WHERE relid = 'public.customers'::regclass"
 	b.Wait(t, "SELECT idx_scan + seq_tup_read >= 4000 "+statistics)
 	require.Zero(t, pgtest.Value[int64](t, b.DB, "SELECT seq_tup_read "+statistics))
+	b.exact(t, "named")
+}
+
+// TestDeliver_ReadsSome: the delivery of a change to a row on which very many rows depend reads only enough of them to see that a task has to refresh them.
+func TestDeliver_ReadsSome(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeTrigger, shop+"; INSERT INTO public.customers VALUES (1, 'one'); INSERT INTO public.orders SELECT i, 1, now() FROM generate_series(1, 5000) AS i; ANALYZE")
+	b.capture(t, stream.ModeTrigger)
+	b.apply(t, read(t, `
+name: named
+tables:
+  - {table: orders, columns: [id]}
+  - {table: customers, join: {customer_id: id}, columns: [name]}
+`))
+	b.engine.Most = 20
+	b.quiet(t)
+	const statistics = "FROM pg_stat_user_tables WHERE relid = "
+	const read = "SELECT (seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint " + statistics + "'views.named'::regclass"
+	b.Wait(t, "SELECT seq_tup_read >= 5000 * (SELECT count(*) FROM pg_index WHERE indrelid = relid) "+statistics+"'views.named'::regclass") // By CREATE INDEX.
+	before := pgtest.Value[int64](t, b.DB, read)
+	b.Do(t, "UPDATE public.customers SET name = 'two'")
+	b.deliver(t)
+	b.Wait(t, "SELECT n_tup_ins >= 2 "+statistics+"'view.task'::regclass")
+	require.Less(t, pgtest.Value[int64](t, b.DB, read)-before, int64(100))
+	b.quiet(t)
+	b.exact(t, "named")
+}
+
+// TestRefresh_Walks: if so many rows depend on a changed row that a chunk of a refresh cannot find them in time, it walks through the root's keys.
+func TestRefresh_Walks(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeTrigger, shop+"; INSERT INTO public.orders SELECT i, i % 2, now() FROM generate_series(1, 200) AS i")
+	b.capture(t, stream.ModeTrigger)
+	b.apply(t, read(t, `
+name: named
+tables:
+  - {table: orders, columns: [id]}
+  - {table: customers, join: {customer_id: id}, columns: [name]}
+`))
+	b.engine.Most, b.engine.Chunk = 20, 7
+	b.quiet(t)
+	for _, change := range []string{
+		"INSERT INTO public.customers VALUES (0, 'zero'), (1, 'one')",
+		"UPDATE public.customers SET name = 'none' WHERE id = 0",
+		"DELETE FROM public.orders WHERE id > 150; TRUNCATE public.customers",
+	} {
+		b.Do(t, change)
+		b.deliver(t)
+		task := pgtest.Value[int64](t, b.DB, "SELECT max(id) FROM view.task WHERE kind = 'refresh' AND state = 'queued'")
+		blocker, err := b.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = blocker.Exec(t.Context(), "LOCK TABLE public.orders, views.named")
+		require.NoError(t, err)
+		worked := make(chan error, 1)
+		go func() {
+			_, err := b.engine.Work(t.Context(), task)
+			worked <- err
+		}()
+		b.Wait(t, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'SELECT ARRAY[CAST(r.%OFFSET%')")
+		require.NoError(t, blocker.Rollback(t.Context()))
+		require.NoError(t, <-worked)
+		require.Equal(t, "done", pgtest.Value[string](t, b.DB, "SELECT state FROM view.task WHERE id = $1", task), change)
+		b.exact(t, "named")
+	}
+	b.quiet(t)
 	b.exact(t, "named")
 }
 

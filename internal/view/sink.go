@@ -14,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/sink"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/internal/view/plan"
@@ -225,14 +226,27 @@ func (e *Engine) touch(ctx context.Context, tx pgx.Tx, v Version, i int, keys, t
 		arguments = keys.arrays(len(v.Plan.Sources[i].Key))
 	}
 	most := e.most()
-	found, err := query(ctx, tx, v.Plan.Touched(i, v.Table, keys != nil, false), append(arguments, most+1)...)
+	var found roots
+	// Because of the limit, the planner would expect to find enough rows soon if it read all, which it would when there are fewer.
+	err := postgres.SetLocal(ctx, tx, postgres.Local{"enable_seqscan": "off", "enable_bitmapscan": "off"})
+	if err == nil {
+		found, err = query(ctx, tx, v.Plan.Some(i, v.Table, keys != nil), append(arguments, most+1)...)
+	}
+	if err == nil {
+		err = postgres.SetLocal(ctx, tx, postgres.Local{"enable_seqscan": "on", "enable_bitmapscan": "on"})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("find the rows of %s that changes of %s affect: %w", v.Table, v.Plan.Definition.Tables[i].Alias(), err)
 	}
-	if len(found) <= most {
-		return append(touched, found...), nil
+	rows := map[string]int{} // by side
+	for k, row := range found {
+		rows[row[0]]++
+		found[k] = row[1:]
 	}
-	return touched, later(ctx, tx, v, i, keys)
+	if max(rows[plan.SideView], rows[plan.SideSource]) > most {
+		return touched, later(ctx, tx, v, i, keys)
+	}
+	return append(touched, found...), nil
 }
 
 // later inserts a task that refreshes the view's rows that rows of a table affect. If keys is nil, these are all that have a row of the table.

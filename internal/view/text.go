@@ -9,6 +9,7 @@ import (
 
 	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/view/plan"
 )
 
 // RefusedError is an error that the user can fix. Its text is a sentence that says how.
@@ -100,7 +101,7 @@ func (v View) SQL(ctx context.Context, on postgres.DBTX) (s SQL, err error) {
 	s = SQL{Table: p.CreateTable(v.Name), Indexes: p.CreateIndexes(v.Name), Select: p.Select(), Refresh: []string{remove, insert}, Touched: []Touched{}}
 	for i, t := range p.Definition.Tables {
 		if i > 0 {
-			s.Touched = append(s.Touched, Touched{Table: t.Alias(), SQL: p.Touched(i, v.Name, true, false)})
+			s.Touched = append(s.Touched, Touched{Table: t.Alias(), SQL: p.Touched(i, v.Name, true, plan.Range{})})
 		}
 	}
 	return s, nil

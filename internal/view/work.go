@@ -37,6 +37,7 @@ type worker struct {
 	size    *pace.Size
 	pacer   *pace.Pacer
 	settled map[string]int64 // position by stream, up to which statements in its database see everything
+	walks   bool             // see refresh
 }
 
 // step is the result of one chunk.
@@ -314,6 +315,9 @@ func (w *worker) end(ctx context.Context) error {
 		}
 	}
 	if w.task.Kind == TaskBuild && w.version.State == Building {
+		if err := w.lease.Keep(ctx, beatEvery, w.analyze); err != nil {
+			return err
+		}
 		if err := w.catchUp(ctx); err != nil {
 			return err
 		}

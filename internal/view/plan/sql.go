@@ -317,71 +317,6 @@ func (p *Plan) next(relation string, names []string, lower bool) string {
 		" ORDER BY " + strings.Join(columns, ", ") + fmt.Sprintf(" OFFSET $%d::bigint LIMIT 1", limit)
 }
 
-// Touched returns the statement that reads the root keys that rows of a table affect, given the keys of these
-// rows. It looks in the view's table for root keys whose rows contain them now, and in the sources for root
-// keys whose rows should contain them. The root keys are arrays of text, in order. If keyed is false, it
-// reads all root keys that have any row of the table, for a TRUNCATE. Parameters are the keys, as arrays of
-// text, one for each column; if lower is set, the root key after which to begin; and the maximum number of
-// root keys.
-func (p *Plan) Touched(i int, table string, keyed, lower bool) string {
-	next := 1
-	if keyed {
-		next += len(p.Sources[i].Key)
-	}
-	limit := next
-	if lower {
-		limit += len(p.Sources[0].Key)
-	}
-	root := quote(p.Definition.Tables[0].Alias())
-	from := "FROM " + Table(table) + " AS v"
-	var side string
-	if keyed {
-		from += " INNER JOIN " + p.keyed(i) + " AS " + keysAlias + " ON " + matches(p.key(i), p.Keys[i], "v") + p.between("v", p.Keys[0], next, lower, false)
-		side = "\nUNION\n" + p.side(root, p.Sources[0].Key, p.path(i)+p.between(root, p.Sources[0].Key, next, lower, false), limit)
-	} else if after := p.between("v", p.Keys[0], next, lower, false); after != "" {
-		from += after + " AND v." + quote(p.Keys[i][0]) + " IS NOT NULL"
-	} else {
-		from += "\nWHERE v." + quote(p.Keys[i][0]) + " IS NOT NULL"
-	}
-	columns := numbered("t.r", len(p.Keys[0]))
-	asText := make([]string, len(columns))
-	for k, column := range columns {
-		asText[k] = "CAST(" + column + " AS text)"
-	}
-	return "SELECT ARRAY[" + strings.Join(asText, ", ") + "] FROM (\n" + p.side("v", p.Keys[0], from, limit) + side + "\n) AS t ORDER BY " +
-		strings.Join(columns, ", ") + fmt.Sprintf(" LIMIT $%d::bigint", limit)
-}
-
-func numbered(prefix string, count int) []string {
-	names := make([]string, count)
-	for k := range names {
-		names[k] = prefix + strconv.Itoa(k+1)
-	}
-	return names
-}
-
-// side selects root keys.
-func (*Plan) side(relation string, names []string, from string, limit int) string {
-	columns := make([]string, len(names))
-	for k, name := range names {
-		columns[k] = relation + "." + quote(name) + " AS r" + strconv.Itoa(k+1)
-	}
-	return "(SELECT DISTINCT " + strings.Join(columns, ", ") + " " + from + "\nORDER BY " + strings.Join(numbered("r", len(names)), ", ") +
-		fmt.Sprintf(" LIMIT $%d::bigint)", limit)
-}
-
-// path returns the joins from rows of a table with some keys to their root.
-func (p *Plan) path(i int) string {
-	alias := quote(p.Definition.Tables[i].Alias())
-	var sql strings.Builder
-	sql.WriteString("FROM " + p.keyed(i) + " AS " + keysAlias + "\nINNER JOIN " + p.Sources[i].relation() + " AS " + alias + " ON " + matches(p.key(i), p.Sources[i].Key, alias))
-	for at := i; at > 0; at = p.Definition.Tables[at].Join.To {
-		to := p.Definition.Tables[at].Join.To
-		sql.WriteString("\nINNER JOIN " + p.Sources[to].relation() + " AS " + quote(p.Definition.Tables[to].Alias()) + p.on(at))
-	}
-	return sql.String()
-}
-
 // Compare returns the statement that reads the root keys of a range whose rows in the table differ from the SELECT's, as arrays of text,
 // without duplicates. It compares rows as text, because not every type has an equality. Parameters are those of RefreshRange.
 func (p *Plan) Compare(table string, lower, upper bool) string {
@@ -390,7 +325,7 @@ func (p *Plan) Compare(table string, lower, upper bool) string {
 
 // CompareKeys is like Compare, for some root keys. Parameters are those of RefreshKeys.
 func (p *Plan) CompareKeys(table string) string {
-	return p.compare(p.SelectKeys(), " INNER JOIN "+p.keyed(0)+" AS "+keysAlias+" ON "+matches(p.key(0), p.Keys[0], "v"), table)
+	return p.compare(p.SelectKeys(), p.having(0), table)
 }
 
 func (p *Plan) compare(selected, bounds, table string) string {
@@ -406,11 +341,16 @@ func (p *Plan) compare(selected, bounds, table string) string {
 }
 
 func texts(relation string, names []string) string {
+	return "ARRAY[" + strings.Join(casts(relation, names), ", ") + "]"
+}
+
+// casts returns columns of a relation as texts.
+func casts(relation string, names []string) []string {
 	columns := make([]string, len(names))
 	for k, name := range names {
 		columns[k] = "CAST(" + relation + "." + quote(name) + " AS text)"
 	}
-	return "ARRAY[" + strings.Join(columns, ", ") + "]"
+	return columns
 }
 
 // Misfits returns the statement that counts the values of a range that do not fit their type, and so are NULL in the view; empty if all

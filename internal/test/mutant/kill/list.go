@@ -256,7 +256,7 @@ func views() []broken {
 	const (
 		pkg     = "./internal/view"
 		viewSQL = "internal/db/view.sql.go"
-		planSQL = "internal/view/plan/sql.go"
+		touched = "internal/view/plan/touched.go"
 		sinkGo  = "internal/view/sink.go"
 		workGo  = "internal/view/work.go"
 		fillGo  = "internal/view/fill.go"
@@ -271,12 +271,17 @@ func views() []broken {
 		edit("View/Settle/End", pkg, "^TestSettle_Waits$", workGo, "", "if err := w.settle(ctx, 0); err != nil {", "if err := ctx.Err(); err != nil {"),
 		edit("View/Settle/Pruned", pkg, "^TestSettle_Pruned$", "internal/db/capture.sql.go", "const watermarkPrune =", "AND w.token = ANY(t.watermarks)", "AND w.token <> ALL(t.watermarks)"),
 		edit("View/Visible", pkg, "^TestVisible$", sinkGo, "", "case hidden == 0:", "case hidden >= 0:"),
-		edit("View/RowsThatWere", pkg, "^TestFaults$", planSQL, "", `matches(p.key(i), p.Keys[i], "v")`, `matches(p.key(i), p.Keys[i], "v") + " AND false"`),
-		edit("View/RowsThatAre", pkg, "^TestInsightForge$/^trigger$", planSQL, "", `quote(p.Definition.Tables[to].Alias()) + p.on(at))`, `quote(p.Definition.Tables[to].Alias()) + " ON false")`),
+		edit("View/RowsThatWere", pkg, "^TestFaults$", touched, "", `matches(p.key(i), p.Keys[i], "v")`, `matches(p.key(i), p.Keys[i], "v") + " AND false"`),
+		edit("View/RowsThatAre", pkg, "^TestInsightForge$/^trigger$", touched, "", `quote(p.Definition.Tables[to].Alias()) + p.on(at))`, `quote(p.Definition.Tables[to].Alias()) + " ON false")`),
 		edit("View/Delete", pkg, "^TestFaults$", "internal/view/view.go", "func (v Version) refresh(", "if err := execute(ctx, tx, remove, arguments...); err != nil {", "if err := error(nil); remove == \"\" {"),
 		edit("View/ChangesWhileFilling", pkg, "^TestFill$", sinkGo, "", "err = hold(ctx, tx, version, index, keys)", "err = nil"),
 		edit("View/CaughtUp", pkg, "^TestFill$", workGo, "if err := w.index(ctx); err != nil {", "w.version.State == Building {", "w.version.State == \"\" {"),
 		edit("View/FilledAgain", pkg, "^TestFill$", "internal/view/chunk.go", "", "case w.task.Cursor == nil:", "case w.task.Kind == \"\":"),
+		edit("View/LooksUp", pkg, "^TestBuild_LooksUp$", workGo, "", `lookupCost = "1.1"`, `lookupCost = "4"`),
+		edit("View/Walks", pkg, "^TestRefresh_Walks$", "internal/view/chunk.go", "", "w.walks = true", "w.walks = false"),
+		edit("View/WalksOn", pkg, "^TestRefresh_Walks$", "internal/view/chunk.go", "", "s.cursor = upper", "s.cursor = w.task.Cursor"),
+		edit("View/ReadsSome", pkg, "^TestDeliver_ReadsSome$", sinkGo, "", "v.Plan.Some(i, v.Table, keys != nil), append(arguments, most+1)...)", "v.Plan.Some(i, v.Table, keys != nil), append(arguments, 1_000_000)...)"),
+		edit("View/Analyzed", pkg, "^TestFill$", workGo, "", "w.lease.Keep(ctx, beatEvery, w.analyze)", "ctx.Err()"),
 		edit("View/FilledByOne", pkg, "^TestFill$", fillGo, "", "return id == w.task.ID, nil", "return id != 0, nil"),
 		edit("View/CopyOverwrites", pkg, "^TestFillUntouched$", "internal/view/copy.go", "", "Sources[table].Stream, true)", "Sources[table].Stream, false)"),
 		edit("View/CopyWaits", pkg, "^TestCopyWaits$", "internal/capture/log/settled.go", "", "return !is, nil", "return !is || is, nil"),
