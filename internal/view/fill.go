@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -77,18 +78,20 @@ func (w *worker) makeIndexes(ctx context.Context) error {
 
 // analyze gives the planner statistics of a table that is complete. Without them, it takes keys for far less selective than they are, and a
 // refresh of a hundred keys reads the whole table, until autovacuum comes, if it does.
-func (w *worker) analyze(ctx context.Context) error {
-	err := w.DB.Tx(ctx, func(tx pgx.Tx) error {
-		err := postgres.SetLocal(ctx, tx, postgres.Local{"statement_timeout": "0"})
-		if err == nil {
-			_, err = tx.Exec(ctx, "ANALYZE "+plan.Table(w.version.Table))
+func (w *worker) analyze(ctx context.Context, name ...string) error {
+	return w.lease.Keep(ctx, beatEvery, func(ctx context.Context) error {
+		err := w.DB.Tx(ctx, func(tx pgx.Tx) error {
+			err := postgres.SetLocal(ctx, tx, postgres.Local{"statement_timeout": "0"})
+			if err == nil {
+				_, err = tx.Exec(ctx, "ANALYZE "+pgx.Identifier(name).Sanitize())
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("analyze %s: %w", strings.Join(name, "."), err)
 		}
-		return err
+		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("analyze %s: %w", w.version.Table, err)
-	}
-	return nil
 }
 
 // filled records that the table is filled, so changes refresh it from now on.

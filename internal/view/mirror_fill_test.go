@@ -140,6 +140,8 @@ func TestVerifyMirror(t *testing.T) {
 	b, _ := mirrored(t, stream.ModeTrigger, 9)
 	b.quiet(t)
 	b.exact(t, "posts")
+	require.NotEmpty(t, pgtest.Column[string](t, b.DB, `SELECT 'x' FROM pg_statistic AS s INNER JOIN pg_class AS c ON c.oid = s.starelid
+		WHERE c.relnamespace = 'view_mirror'::regnamespace`), "the planner has statistics")
 	b.Do(t, `DO $$
 		DECLARE mirror text;
 		BEGIN

@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/telemetry"
+	"github.com/daymill/daymill/internal/view/plan"
 	"github.com/daymill/daymill/internal/view/signal"
 )
 
@@ -222,6 +223,11 @@ func (w *worker) next(ctx context.Context) (end bool, err error) {
 	w.size.Took(size, took)
 	w.task.Cursor, w.task.Done = s.cursor, w.task.Done+s.done
 	if s.stage != w.task.Stage {
+		if w.task.Stage < w.copies() {
+			if err := w.analyze(ctx, plan.MirrorSchema, w.version.Plan.Sources[w.version.Plan.Mirrored()[w.task.Stage]].Mirror); err != nil {
+				return false, err
+			}
+		}
 		w.task.Stage = s.stage
 		w.resize()
 	}
@@ -315,7 +321,7 @@ func (w *worker) end(ctx context.Context) error {
 		}
 	}
 	if w.task.Kind == TaskBuild && w.version.State == Building {
-		if err := w.lease.Keep(ctx, beatEvery, w.analyze); err != nil {
+		if err := w.analyze(ctx, plan.Schema, w.version.Table); err != nil {
 			return err
 		}
 		if err := w.catchUp(ctx); err != nil {
