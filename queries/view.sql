@@ -158,7 +158,10 @@ SELECT v.name, (v.paused_at IS NOT NULL)::boolean AS is_paused, coalesce(v.pause
     ) AS is_waiting,
     coalesce((
         SELECT t.kind || ': ' || t.error FROM view.task AS t WHERE t.view_id = v.id AND t.state = 'failed' AND t.version_id IS NOT NULL
-            AND NOT EXISTS (SELECT FROM view.task AS l WHERE l.version_id = t.version_id AND l.id > t.id AND l.state = 'done')
+            AND NOT EXISTS (
+                SELECT FROM view.task AS l WHERE l.version_id = t.version_id AND l.id > t.id AND l.state = 'done'
+                    AND (l.kind = 'build' OR l.kind = 'verify' AND (t.kind = 'verify' OR l.differing <= l.repaired))
+            )
         ORDER BY t.id DESC LIMIT 1
     ), '')::text AS failed,
     coalesce((
@@ -172,8 +175,16 @@ FROM view.view AS v ORDER BY v.name LIMIT 1000;
 SELECT d.id, d.view_id, d.kind, d.table_index, d.column_number, d.sentence, d.state, d.created_at, d.decided_at, d.decided_by
 FROM view.drift AS d WHERE d.view_id = @view_id ORDER BY d.id DESC LIMIT @max_rows;
 
+-- name: DriftHolds :one
+-- Whether drift that nobody has accepted is why a view is paused.
+SELECT EXISTS (
+    SELECT FROM view.drift AS d INNER JOIN view.view AS v ON v.id = d.view_id
+    WHERE d.view_id = @view_id AND d.state IN ('open', 'rejected') AND d.kind <> 'added' AND v.paused_at IS NOT NULL
+        AND (v.paused_because = d.sentence OR v.paused_because LIKE '%: change the definition'));
+
 -- name: DriftDecide :many
-UPDATE view.drift SET state = @state, decided_at = now(), decided_by = @decided_by WHERE view_id = @view_id AND state = 'open'
+UPDATE view.drift SET state = @state, decided_at = now(), decided_by = @decided_by
+WHERE view_id = @view_id AND state = @former AND (@former = 'open' OR kind <> 'added')
     AND (cardinality(@ids::bigint[]) = 0 OR id = ANY(@ids::bigint[])) RETURNING id, kind, table_index, column_number;
 
 -- name: StreamHead :one

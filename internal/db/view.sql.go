@@ -30,14 +30,16 @@ func (q *Queries) CapabilityUsed(ctx context.Context) (CapabilityUsedRow, error)
 }
 
 const driftDecide = `-- name: DriftDecide :many
-UPDATE view.drift SET state = $1, decided_at = now(), decided_by = $2 WHERE view_id = $3 AND state = 'open'
-    AND (cardinality($4::bigint[]) = 0 OR id = ANY($4::bigint[])) RETURNING id, kind, table_index, column_number
+UPDATE view.drift SET state = $1, decided_at = now(), decided_by = $2
+WHERE view_id = $3 AND state = $4 AND ($4 = 'open' OR kind <> 'added')
+    AND (cardinality($5::bigint[]) = 0 OR id = ANY($5::bigint[])) RETURNING id, kind, table_index, column_number
 `
 
 type DriftDecideParams struct {
 	State     string
 	DecidedBy string
 	ViewID    int64
+	Former    string
 	Ids       []int64
 }
 
@@ -53,6 +55,7 @@ func (q *Queries) DriftDecide(ctx context.Context, arg DriftDecideParams) ([]Dri
 		arg.State,
 		arg.DecidedBy,
 		arg.ViewID,
+		arg.Former,
 		arg.Ids,
 	)
 	if err != nil {
@@ -76,6 +79,21 @@ func (q *Queries) DriftDecide(ctx context.Context, arg DriftDecideParams) ([]Dri
 		return nil, err
 	}
 	return items, nil
+}
+
+const driftHolds = `-- name: DriftHolds :one
+SELECT EXISTS (
+    SELECT FROM view.drift AS d INNER JOIN view.view AS v ON v.id = d.view_id
+    WHERE d.view_id = $1 AND d.state IN ('open', 'rejected') AND d.kind <> 'added' AND v.paused_at IS NOT NULL
+        AND (v.paused_because = d.sentence OR v.paused_because LIKE '%: change the definition'))
+`
+
+// Whether drift that nobody has accepted is why a view is paused.
+func (q *Queries) DriftHolds(ctx context.Context, viewID int64) (bool, error) {
+	row := q.db.QueryRow(ctx, driftHolds, viewID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const driftInsert = `-- name: DriftInsert :execrows
@@ -662,7 +680,10 @@ SELECT v.name, (v.paused_at IS NOT NULL)::boolean AS is_paused, coalesce(v.pause
     ) AS is_waiting,
     coalesce((
         SELECT t.kind || ': ' || t.error FROM view.task AS t WHERE t.view_id = v.id AND t.state = 'failed' AND t.version_id IS NOT NULL
-            AND NOT EXISTS (SELECT FROM view.task AS l WHERE l.version_id = t.version_id AND l.id > t.id AND l.state = 'done')
+            AND NOT EXISTS (
+                SELECT FROM view.task AS l WHERE l.version_id = t.version_id AND l.id > t.id AND l.state = 'done'
+                    AND (l.kind = 'build' OR l.kind = 'verify' AND (t.kind = 'verify' OR l.differing <= l.repaired))
+            )
         ORDER BY t.id DESC LIMIT 1
     ), '')::text AS failed,
     coalesce((

@@ -217,7 +217,15 @@ func (e *Engine) Apply(ctx context.Context, steps []Step, who audit.Who) error {
 			if err != nil {
 				return err
 			}
-			return e.change(ctx, tx, v, s.plan, who)
+			held, err := v.held(ctx, tx)
+			switch {
+			case err != nil:
+				return err
+			case held:
+				return e.redefine(ctx, tx, v, s.plan, who)
+			default:
+				return e.change(ctx, tx, v, s.plan, who)
+			}
 		})
 		if err != nil {
 			return fmt.Errorf("%s view %s: %w", s.Verb, s.View, err)
@@ -341,60 +349,6 @@ func (e *Engine) Rebuild(ctx context.Context, name string, who audit.Who) (task 
 	return task, err
 }
 
-// ask inserts tasks for the tables of a view.
-func (e *Engine) ask(ctx context.Context, name, action string, who audit.Who, params db.ViewTaskInsertParams) (tasks []int64, err error) {
-	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
-		v, err := Get(ctx, tx, name)
-		if err != nil {
-			return err
-		}
-		versions, err := Versions(ctx, tx, v.ID)
-		if err != nil {
-			return err
-		}
-		for _, version := range versions {
-			if params.Kind == TaskVerify && version.State != Serving {
-				continue
-			}
-			params.ViewID, params.VersionID, params.Actor, params.Via = v.ID, &version.ID, who.Actor, who.Via
-			id, err := db.New(tx).ViewTaskInsert(ctx, params)
-			if err != nil {
-				return fmt.Errorf("insert a task: %w", err)
-			}
-			tasks = append(tasks, id)
-			if params.Kind == TaskBuild { // Tables that are read on a schedule are read again, too.
-				if err := db.New(tx).ViewTaskSoon(ctx, version.ID); err != nil {
-					return fmt.Errorf("request that tables are read: %w", err)
-				}
-			}
-		}
-		if len(tasks) == 0 {
-			return refusef("view %s is not built yet: `daymill view show %s` has its progress", name, name)
-		}
-		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: action, Target: name})
-	})
-	return tasks, err
-}
-
-// Refresh requests a refresh of the rows of some root keys; of all rows if there are none.
-func (e *Engine) Refresh(ctx context.Context, name string, keys [][]string, who audit.Who) ([]int64, error) {
-	params := db.ViewTaskInsertParams{Kind: TaskRefresh}
-	if keys == nil {
-		params.Kind = TaskBuild // The rows are refreshed in the table that serves.
-		return e.ask(ctx, name, "refresh view", who, params)
-	}
-	var err error
-	if params.Keys, err = json.Marshal(keys); err != nil {
-		return nil, fmt.Errorf("write the keys of a refresh: %w", err)
-	}
-	return e.ask(ctx, name, "refresh view", who, params)
-}
-
-// Verify requests a comparison of all rows with the SELECT.
-func (e *Engine) Verify(ctx context.Context, name string, repair bool, who audit.Who) ([]int64, error) {
-	return e.ask(ctx, name, "verify view", who, db.ViewTaskInsertParams{Kind: TaskVerify, Repair: repair})
-}
-
 // Pause pauses a view: its table stays unchanged until Resume.
 func Pause(ctx context.Context, tx pgx.Tx, v View, because string, who audit.Who) error {
 	if _, err := db.New(tx).ViewPause(ctx, db.ViewPauseParams{ID: v.ID, Because: because}); err != nil {
@@ -406,8 +360,19 @@ func Pause(ctx context.Context, tx pgx.Tx, v View, because string, who audit.Who
 	return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "pause view", Target: v.Name})
 }
 
-// Resume resumes a paused view where it stopped.
+// Resume resumes a paused view where it stopped. It refuses if drift has paused the view, which would pause it again.
 func Resume(ctx context.Context, tx pgx.Tx, v View, who audit.Who) error {
+	held, err := v.held(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if held {
+		return refusef("view %s cannot continue, because its tables have changed (%s): run `daymill view drift accept %s`, or apply a changed definition", v.Name, v.PausedBecause, v.Name)
+	}
+	return resume(ctx, tx, v, who)
+}
+
+func resume(ctx context.Context, tx pgx.Tx, v View, who audit.Who) error {
 	if _, err := db.New(tx).ViewResume(ctx, v.ID); err != nil {
 		return fmt.Errorf("resume view %s: %w", v.Name, err)
 	}

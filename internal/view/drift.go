@@ -208,7 +208,8 @@ func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, version Versi
 }
 
 // Decide accepts or rejects open drift; all of it if no ids are given. The view follows accepted drift, adds new columns, and continues if the drift
-// had paused it. It ignores rejected drift.
+// had paused it. If nothing is open, Decide can accept drift that was rejected, except for new columns. A view that drift has paused stays so if that is
+// rejected.
 func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int64, who audit.Who) (int, error) {
 	existing, err := Get(ctx, e.DB, name)
 	if err != nil {
@@ -233,19 +234,15 @@ func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int
 		ids = []int64{}
 	}
 	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
-		decided, err := db.New(tx).DriftDecide(ctx, db.DriftDecideParams{ViewID: existing.ID, Ids: ids, State: state, DecidedBy: who.Actor})
-		if err != nil {
-			return fmt.Errorf("decide on drift: %w", err)
-		}
-		if count = len(decided); count == 0 {
-			return nil
+		if count, err = decide(ctx, tx, existing, state, ids, who); err != nil || count == 0 {
+			return err
 		}
 		if accept {
 			if err := e.follow(ctx, tx, existing, last, made, d); err != nil {
 				return err
 			}
 			if existing.PausedAt != nil {
-				if err := Resume(ctx, tx, existing, who); err != nil {
+				if err := resume(ctx, tx, existing, who); err != nil {
 					return err
 				}
 			}
@@ -253,6 +250,56 @@ func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int
 		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: map[bool]string{true: "accept drift", false: "reject drift"}[accept], Target: name, Detail: map[string]any{"entries": count}})
 	})
 	return count, err
+}
+
+// decide records a decision, and returns how many entries it is about.
+func decide(ctx context.Context, tx pgx.Tx, of View, state string, ids []int64, who audit.Who) (count int, err error) {
+	params := db.DriftDecideParams{ViewID: of.ID, Ids: ids, State: state, Former: Open, DecidedBy: who.Actor}
+	decided, err := db.New(tx).DriftDecide(ctx, params)
+	if err == nil && len(decided) == 0 && state == Accepted {
+		params.Former = Rejected
+		decided, err = db.New(tx).DriftDecide(ctx, params)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("decide on drift: %w", err)
+	}
+	return len(decided), nil
+}
+
+// held reports whether drift that nobody has accepted is why a view is paused.
+func (v View) held(ctx context.Context, on postgres.DBTX) (bool, error) {
+	is, err := db.New(on).DriftHolds(ctx, v.ID)
+	if err != nil {
+		return false, fmt.Errorf("read the drift of view %s: %w", v.Name, err)
+	}
+	return is, nil
+}
+
+// redefine gives a view that drift has paused another definition, and resumes it. Its present table, which cannot follow the drift, serves unchanged until the
+// new one is complete.
+func (e *Engine) redefine(ctx context.Context, tx pgx.Tx, v View, made *plan.Plan, who audit.Who) error {
+	versions, err := Versions(ctx, tx, v.ID)
+	if err != nil {
+		return err
+	}
+	queries := db.New(tx)
+	if alteration(versions, made) == nil {
+		for _, version := range versions {
+			if version.State != Serving {
+				continue
+			}
+			if err := queries.VersionStale(ctx, db.VersionStaleParams{ID: version.ID, Stale: v.PausedBecause}); err != nil {
+				return fmt.Errorf("record that a table is stale: %w", err)
+			}
+		}
+	}
+	if err := e.change(ctx, tx, v, made, who); err != nil {
+		return err
+	}
+	if _, err := decide(ctx, tx, v, Accepted, []int64{}, who); err != nil {
+		return err
+	}
+	return resume(ctx, tx, v, who)
 }
 
 // accepted returns the plan for accepted drift.

@@ -3,11 +3,13 @@ package view_test
 import (
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/view"
 )
 
 const people = `
@@ -87,8 +89,20 @@ func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
 		require.Equal(t, "column name of people is now called full_name", b.view(t, "staff").PausedBecause)
 		require.NoError(t, b.engine.Maintain(t.Context()))
 		require.Len(t, b.drift(t), 1, "it is reported once")
-		_, err := b.engine.Decide(t.Context(), "staff", true, nil, who)
+
+		// Until it is accepted, the view cannot continue, and says so.
+		resume := func() error {
+			return b.Tx(t.Context(), func(tx pgx.Tx) error { return view.Resume(t.Context(), tx, b.view(t, "staff"), who) })
+		}
+		refusal := "view staff cannot continue, because its tables have changed (column name of people is now called full_name): run `daymill view drift accept staff`, or apply a changed definition"
+		require.EqualError(t, resume(), refusal)
+		count, err := b.engine.Decide(t.Context(), "staff", false, nil, who)
 		require.NoError(t, err)
+		require.Equal(t, 1, count)
+		require.EqualError(t, resume(), refusal)
+		count, err = b.engine.Decide(t.Context(), "staff", true, nil, who)
+		require.NoError(t, err)
+		require.Equal(t, 1, count, "what was rejected can be accepted")
 		change(t, b)
 	})
 
@@ -108,6 +122,13 @@ func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
 		require.NoError(t, b.engine.Maintain(t.Context()))
 		require.Equal(t, "column team_id of people was dropped, and the view cannot be computed without it: change the definition", b.view(t, "staff").PausedBecause)
 		require.Len(t, pgtest.Column[string](t, b.DB, "SELECT name FROM views.staff"), 3, "the table does not change")
+
+		b.apply(t, read(t, "name: staff\ntables: [{table: people, columns: [id, name]}]"))
+		require.Nil(t, b.view(t, "staff").PausedAt, "another definition is what it waited for")
+		b.quiet(t)
+		b.exact(t, "staff")
+		require.Nil(t, b.view(t, "staff").PausedAt)
+		require.Equal(t, []string{"dropped accepted: column team_id of people was dropped, and the view cannot be computed without it: change the definition"}, b.drift(t))
 	})
 
 	t.Run("KeyChanged", func(t *testing.T) {

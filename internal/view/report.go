@@ -152,9 +152,9 @@ func (r *Report) count(standing []Task) {
 			r.OpenTasks++
 		}
 		later := r.Tasks[:i]
-		// A build corrects all rows, and a verification replaces an earlier one.
+		// A build corrects all rows, and a verification replaces an earlier one, or shows that all rows are right.
 		if made := slices.ContainsFunc(later, func(l Task) bool {
-			return l.Version == t.Version && l.State == Done && (l.Kind == TaskBuild || l.Kind == t.Kind)
+			return l.Version == t.Version && l.State == Done && (l.Kind == TaskBuild || l.Kind == TaskVerify && (t.Kind == TaskVerify || l.Differing <= l.Repaired))
 		}); made {
 			continue
 		}

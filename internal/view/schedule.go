@@ -69,7 +69,7 @@ func texts(values []string) []any {
 }
 
 // stand inserts the standing tasks of a table that is read on a schedule, before its mirror is filled. The first comparison begins after the
-// overlap, so it finds what transactions that are open now commit later.
+// overlap, so it finds what transactions that are open now commit later, unless comparisons are more frequent than that.
 func (w *worker) stand(ctx context.Context, table int, from *postgres.DB) error {
 	v := w.version
 	column, schedule := v.Plan.Definition.Tables[table].Changed, v.Plan.Definition.Schedule
@@ -81,7 +81,7 @@ func (w *worker) stand(ctx context.Context, table int, from *postgres.DB) error 
 	}
 	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
 		params := db.ViewTaskStandParams{
-			ViewID: v.View, VersionID: v.ID, Kind: TaskCompare, TableIndex: int32(table), After: schedule.Overlap, //nolint:gosec // A small number.
+			ViewID: v.View, VersionID: v.ID, Kind: TaskCompare, TableIndex: int32(table), After: min(schedule.Overlap, schedule.Full), //nolint:gosec // A small number.
 		}
 		err := db.New(tx).ViewTaskStand(ctx, params)
 		if err == nil && column != "" {

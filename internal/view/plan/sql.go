@@ -203,6 +203,9 @@ func (p *Plan) CreateIndexes(name string) []string {
 	return statements
 }
 
+// Key returns the columns of the root's key.
+func (p *Plan) Key() []Column { return p.key(0) }
+
 // key returns the columns of a table's key.
 func (p *Plan) key(i int) []Column {
 	columns := make([]Column, len(p.Sources[i].Key))

@@ -55,6 +55,9 @@ func failed(v db.ViewStandingRow) (sentence, command string) {
 	if strings.HasPrefix(v.Failed, "verify: ") {
 		return fmt.Sprintf("a task of view %s has failed: %s", v.Name, v.Failed), "verify " + v.Name
 	}
+	if strings.HasPrefix(v.Failed, "refresh: ") {
+		return fmt.Sprintf("a task of view %s has failed: %s", v.Name, v.Failed), "verify --repair " + v.Name
+	}
 	return fmt.Sprintf("a task of view %s has failed: %s", v.Name, v.Failed), "rebuild " + v.Name
 }
 
