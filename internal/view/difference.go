@@ -23,6 +23,39 @@ type difference struct {
 	// the view cannot continue until a person decides.
 	adapt, fill, columns, rebuild bool
 	stop                          string
+	// columnNumbers are the numbers of the columns of the table that is compared, by the index in its definition, and joinNumbers those of the columns that
+	// joins compare. A name may belong to another column by now.
+	columnNumbers []int
+	joinNumbers   map[*string]int
+}
+
+// number finds the columns of a table that the definition names, before a name is changed.
+func (d *difference) number(index int, of plan.Source) {
+	number := func(name string) int {
+		c, _ := of.Column(name)
+		return c.Number
+	}
+	columns := d.definition.Tables[index].Columns
+	d.columnNumbers, d.joinNumbers = make([]int, len(columns)), map[*string]int{}
+	for k, c := range columns {
+		if c.Expression == "" && !c.Deleted {
+			d.columnNumbers[k] = number(c.Name)
+		}
+	}
+	for k := range d.definition.Tables {
+		join := d.definition.Tables[k].Join
+		if join == nil {
+			continue
+		}
+		for n := range join.On {
+			if k == index {
+				d.joinNumbers[&join.On[n].Second] = number(join.On[n].Second)
+			}
+			if join.To == index {
+				d.joinNumbers[&join.On[n].First] = number(join.On[n].First)
+			}
+		}
+	}
 }
 
 func (d *difference) addf(kind string, table, number int, format string, arguments ...any) {
@@ -69,6 +102,7 @@ func (e *Engine) differ(ctx context.Context, v Version) (*difference, error) {
 // table compares a table.
 func (d *difference) table(v Version, index int, old, now plan.Source) {
 	t := &d.definition.Tables[index]
+	d.number(index, old)
 	if now.Schema != old.Schema || now.Name != old.Name {
 		d.addf(tableRenamed, index, 0, "table %s.%s is now called %s.%s", old.Schema, old.Name, now.Schema, now.Name)
 		now.Former = append(slices.Clone(old.Former), [2]string{old.Schema, old.Name})
@@ -94,7 +128,7 @@ func (d *difference) table(v Version, index int, old, now plan.Source) {
 		}) {
 			d.addf(nullable, index, before.Number, "column %s of %s may now be NULL", after.Name, t.Alias())
 			for k := range t.Columns {
-				if t.Columns[k].Name == after.Name {
+				if d.columnNumbers[k] == before.Number {
 					t.Columns[k].NotNull = false
 				}
 			}
@@ -131,7 +165,7 @@ func numbers(s plan.Source, names []string) []int {
 
 // renamed replaces a column's name everywhere in the definition.
 func (d *difference) renamed(v Version, index int, before, after plan.Column) {
-	if d.definition.Tables[index].Changed == before.Name {
+	if v.Plan.Definition.Tables[index].Changed == before.Name {
 		d.definition.Tables[index].Changed = after.Name
 	}
 	if !uses(v.Plan, index, before) {
@@ -145,22 +179,13 @@ func (d *difference) renamed(v Version, index int, before, after plan.Column) {
 	d.rebuild = d.rebuild || v.Plan.Sources[index].Mirror != ""
 	for k := range d.definition.Tables[index].Columns {
 		c := &d.definition.Tables[index].Columns[k]
-		if c.Expression == "" && c.Name == before.Name && !c.Deleted {
+		if d.columnNumbers[k] == before.Number {
 			c.As, c.Name = c.Output(), after.Name
 		}
 	}
-	for k := range d.definition.Tables {
-		join := d.definition.Tables[k].Join
-		if join == nil {
-			continue
-		}
-		for n := range join.On {
-			if k == index && join.On[n].Second == before.Name {
-				join.On[n].Second = after.Name
-			}
-			if join.To == index && join.On[n].First == before.Name {
-				join.On[n].First = after.Name
-			}
+	for name, number := range d.joinNumbers {
+		if number == before.Number {
+			*name = after.Name
 		}
 	}
 }
@@ -174,7 +199,7 @@ func uses(p *plan.Plan, i int, c plan.Column) bool {
 // dropped keeps a column in the view, as NULL.
 func (d *difference) dropped(version Version, index int, c plan.Column) {
 	d.adapt = true
-	if d.definition.Tables[index].Changed == c.Name {
+	if version.Plan.Definition.Tables[index].Changed == c.Name {
 		d.definition.Tables[index].Changed = ""
 		d.addf(dropped, index, c.Number, "column %s of %s was dropped, which showed changed rows: from now on, changes are found only when all rows are compared", c.Name, d.definition.Tables[index].Alias())
 	}
@@ -190,7 +215,7 @@ func (d *difference) dropped(version Version, index int, c plan.Column) {
 	}
 	for k := range d.definition.Tables[index].Columns {
 		column := &d.definition.Tables[index].Columns[k]
-		if column.Name != c.Name || column.Expression != "" {
+		if d.columnNumbers[k] != c.Number {
 			continue
 		}
 		d.fill = true
@@ -212,7 +237,7 @@ func (d *difference) retyped(v Version, i int, before, after plan.Column) {
 	}
 	alias := d.definition.Tables[i].Alias()
 	for k := range d.definition.Tables[i].Columns {
-		if c := &d.definition.Tables[i].Columns[k]; c.Name == after.Name && c.Type != "" && !c.Deleted {
+		if c := &d.definition.Tables[i].Columns[k]; d.columnNumbers[k] == after.Number && c.Type != "" {
 			c.Type = after.Type
 		}
 	}

@@ -143,7 +143,7 @@ func (s Source) Since(column Column, since, after bool) string {
 	columns, values := make([]string, len(names)), make([]string, len(names))
 	for k, name := range names {
 		columns[k] = "r." + quote(name)
-		values[k] = fmt.Sprintf("CAST($%d::text AS %s)", k+1, typmod.ReplaceAllString(kinds[k], ""))
+		values[k] = fmt.Sprintf("CAST($%d::text AS %s)", k+1, unbounded(kinds[k]))
 	}
 	var where string
 	limit := 1
@@ -178,7 +178,7 @@ func (s Source) Absent() string {
 	for k, c := range p.key(0) {
 		arrays[k] = fmt.Sprintf("unnest($%d::text[])", k+1)
 		names[k] = fmt.Sprintf("k%d", k+1)
-		conditions[k] = "r." + quote(c.Name) + equal(c) + "CAST(u." + names[k] + " AS " + typmod.ReplaceAllString(c.Type, "") + ")"
+		conditions[k] = "r." + quote(c.Name) + equal(c) + "CAST(u." + names[k] + " AS " + unbounded(c.Type) + ")"
 	}
 	return "SELECT ARRAY[" + strings.Join(names, ", ") + "] FROM ROWS FROM (" + strings.Join(arrays, ", ") + ") AS u (" + strings.Join(names, ", ") +
 		") WHERE NOT EXISTS (SELECT FROM " + s.table() + " AS r WHERE " + strings.Join(conditions, " AND ") + ")"
@@ -211,7 +211,7 @@ func (p *Plan) Children(i int, mirror bool) string {
 	for k, pair := range join.On {
 		first, _ := p.Sources[join.To].Column(pair.First)
 		second, _ := source.Column(pair.Second)
-		arrays[k] = fmt.Sprintf("unnest(CAST($%d::text[] AS %s[]))", k+1, typmod.ReplaceAllString(first.Type, ""))
+		arrays[k] = fmt.Sprintf("unnest(CAST($%d::text[] AS %s[]))", k+1, unbounded(first.Type))
 		names[k] = fmt.Sprintf("k%d", k+1)
 		conditions[k] = keysAlias + "." + names[k] + equal(second) + "r." + quote(pair.Second)
 	}

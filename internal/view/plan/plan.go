@@ -354,6 +354,18 @@ func (m *maker) field(c definition.Column, i int, value string, f definition.Fie
 
 var typmod = regexp.MustCompile(`\(\s*\d+\s*(,\s*-?\d+\s*)?\)`)
 
+// unbounded returns a type without a length or precision, for a CAST that changes no value of it. SQL's character and bit without a length have the
+// length 1, and other names of these types do not.
+func unbounded(name string) string {
+	name = typmod.ReplaceAllString(name, "")
+	for short, other := range map[string]string{"character": "bpchar", "bit": `"bit"`} {
+		if dimensions, is := strings.CutPrefix(name, short); is && (dimensions == "" || strings.HasPrefix(dimensions, "[")) {
+			return other + dimensions
+		}
+	}
+	return name
+}
+
 // typeOf returns a type as Postgres writes it. If there is none, it reports a mistake and returns "". Only text that Postgres wrote, and
 // digits, reach SQL.
 func (m *maker) typeOf(at definition.Place, name string) string {

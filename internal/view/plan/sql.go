@@ -220,7 +220,7 @@ func (p *Plan) keyed(i int) string {
 	columns := p.key(i)
 	arrays, names := make([]string, len(columns)), make([]string, len(columns))
 	for k, c := range columns {
-		arrays[k] = fmt.Sprintf("CAST($%d::text[] AS %s[])", k+1, typmod.ReplaceAllString(c.Type, ""))
+		arrays[k] = fmt.Sprintf("CAST($%d::text[] AS %s[])", k+1, unbounded(c.Type))
 		names[k] = fmt.Sprintf("k%d", k+1)
 	}
 	return "(SELECT DISTINCT " + strings.Join(names, ", ") + " FROM ROWS FROM (unnest(" + strings.Join(arrays, "), unnest(") + ")) AS u (" + strings.Join(names, ", ") + "))"
@@ -291,7 +291,7 @@ func (p *Plan) bound(next int) string {
 	columns := p.key(0)
 	values := make([]string, len(columns))
 	for k, c := range columns {
-		values[k] = fmt.Sprintf("CAST($%d::text AS %s)", next+k, typmod.ReplaceAllString(c.Type, ""))
+		values[k] = fmt.Sprintf("CAST($%d::text AS %s)", next+k, unbounded(c.Type))
 	}
 	return "(" + strings.Join(values, ", ") + ")"
 }

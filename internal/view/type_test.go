@@ -1,0 +1,72 @@
+package view_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/view"
+)
+
+// TestKeyTypes: SQL's character and bit without a length have the length 1, which would cut keys off.
+func TestKeyTypes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, kind, one, two, three string }{
+		{"Character", "char(3)", "EUR", "USD", "GBP"},
+		{"Bit", "bit(4)", "1010", "1100", "1111"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, stream.ModeTrigger, `CREATE TABLE public.currencies (code `+c.kind+` PRIMARY KEY, name text); INSERT INTO public.currencies VALUES ('`+c.one+`', 'one'), ('`+c.two+`', 'two');
+				CREATE TABLE public.orders (id integer PRIMARY KEY, currency `+c.kind+`); CREATE INDEX ON public.orders (currency);
+				INSERT INTO public.orders VALUES (1, '`+c.one+`'), (2, '`+c.two+`'), (3, '`+c.three+`')`)
+			b.capture(t, stream.ModeTrigger)
+			b.apply(t, read(t, "name: roots\ntables: [{table: currencies, columns: [code, name]}]"))
+			b.apply(t, read(t, "name: joined\ntables:\n  - {table: orders, columns: [id]}\n  - {table: currencies, left: true, join: {currency: code}, columns: [name]}"))
+			b.engine.Chunk = 1
+			b.quiet(t)
+			b.Do(t, "UPDATE public.currencies SET name = 'changed' WHERE code = '"+c.one+"'; INSERT INTO public.currencies VALUES ('"+c.three+"', 'three')")
+			b.quiet(t)
+			b.exact(t, "roots")
+			b.exact(t, "joined")
+
+			b.Do(t, "UPDATE views.roots SET name = 'wrong' WHERE code = '"+c.one+"'")
+			ids, err := b.engine.Verify(t.Context(), "roots", true, who)
+			require.NoError(t, err)
+			b.quiet(t)
+			task, err := view.GetTask(t.Context(), b.DB.DB, ids[0])
+			require.NoError(t, err)
+			require.Equal(t, []int64{1, 1}, []int64{task.Differing, task.Repaired})
+			b.exact(t, "roots")
+		})
+	}
+}
+
+// TestDriftOfNames: a view follows its columns, also if another column has the name by now.
+func TestDriftOfNames(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, sql, want string }{
+		{"Replaced", "ALTER TABLE public.a RENAME price TO price_old; ALTER TABLE public.a RENAME net TO price", "10 20 30"},
+		{"Swapped", "ALTER TABLE public.a RENAME price TO other; ALTER TABLE public.a RENAME net TO price; ALTER TABLE public.a RENAME other TO net", "10 20 30"},
+		{"DroppedAndReplaced", "ALTER TABLE public.a DROP price; ALTER TABLE public.a RENAME net TO price", "10 - 30"},
+		{"JoinSwapped", "ALTER TABLE public.a RENAME b_id TO other; ALTER TABLE public.a RENAME net TO b_id; ALTER TABLE public.a RENAME other TO net", "10 20 30"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, stream.ModeTrigger, `CREATE TABLE public.b (id integer PRIMARY KEY, size integer); INSERT INTO public.b VALUES (3, 30), (10, 0);
+				CREATE TABLE public.a (id integer PRIMARY KEY, net integer, price integer, b_id integer); INSERT INTO public.a VALUES (1, 10, 20, 3)`)
+			b.capture(t, stream.ModeTrigger)
+			b.apply(t, read(t, "name: x\ntables:\n  - {table: a, columns: [id, net, price]}\n  - {table: b, left: true, join: {b_id: id}, columns: [size]}"))
+			b.quiet(t)
+			b.Do(t, "BEGIN; "+c.sql+"; COMMIT")
+			b.Do(t, "UPDATE public.a SET id = 1")
+			b.quiet(t)
+			require.NoError(t, b.engine.Maintain(t.Context()))
+			b.quiet(t)
+			b.exact(t, "x")
+			require.Equal(t, []string{c.want}, pgtest.Column[string](t, b.DB, "SELECT concat_ws(' ', net, coalesce(price::text, '-'), size) FROM views.x"))
+		})
+	}
+}
