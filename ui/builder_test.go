@@ -64,6 +64,12 @@ func (b *viewBundle) requireOrders(t *testing.T) {
 	require.Equal(t, "unchanged", b.post(t, "/definition", fields("action", "apply", "definition", file.body)).notice())
 }
 
+// requireTaken fails unless the builder says, beside the name, that there is a view of this name, and where it is.
+func requireTaken(t *testing.T, body, name string) {
+	t.Helper()
+	require.Regexp(t, `id="wrong-name">\s*There is a view of this name already: choose another name, or change that view on\s*<a href="/views/`+name+`">its page</a>`, body)
+}
+
 func TestBuilder(t *testing.T) {
 	t.Parallel()
 
@@ -172,6 +178,50 @@ func TestBuilder(t *testing.T) {
 		require.NotContains(t, b.do(t, b.request(t, "viewer", http.MethodGet, "/builder", "")).body, `method="post"`)
 	})
 
+	t.Run("NameIsTaken", func(t *testing.T) {
+		t.Parallel()
+		b := setupView(t)
+		b.staff(t)
+		people := []string{"t", "app/public/people", "c.0.0", "1"}
+		before := b.get(t, "/views/staff/definition.yaml").body
+		for _, action := range []string{"create", "show"} {
+			answer := b.post(t, "/builder", fields(append(people, "name", " staff ", "action", action)...))
+			require.Equal(t, http.StatusUnprocessableEntity, answer.status, answer.body)
+			requireTaken(t, answer.body, "staff")
+			require.Contains(t, answer.body, "First rows", "a person who chooses another name goes on from here")
+			require.NotContains(t, answer.body, "rebuild staff", "the button does not do that")
+		}
+		require.Contains(t, b.post(t, "/builder", fields("name", "staff", "action", "add", "add", "app/public/people")).body, `id="wrong-name"`)
+		require.Equal(t, before, b.get(t, "/views/staff/definition.yaml").body)
+		require.Equal(t, "create view", b.text(t, "SELECT string_agg(action, ',') FROM daymill.audit WHERE target = 'staff'"))
+		file := b.post(t, "/builder", fields(append(people, "name", "staff", "action", "download")...))
+		require.Equal(t, http.StatusOK, file.status, file.body)
+		require.Contains(t, file.header.Get("Content-Disposition"), "staff.yaml", "a file changes nothing")
+		answer := b.post(t, "/builder", fields(append(people, "name", "staff_2", "action", "show")...))
+		require.Equal(t, http.StatusOK, answer.status, answer.body)
+		require.Contains(t, answer.body, "create staff_2", "another name is free")
+	})
+
+	t.Run("NameIsTakenAtTheSameTime", func(t *testing.T) {
+		t.Parallel()
+		b := setupView(t)
+		other, err := b.db.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = other.Exec(t.Context(), "INSERT INTO view.view (name, gap_seen) VALUES ('staff', 0)")
+		require.NoError(t, err)
+		answers := make(chan response, 1)
+		go func() {
+			form := fields("name", "staff", "t", "app/public/people", "c.0.0", "1", "every", "1m", "action", "create")
+			answers <- b.post(t, "/builder", form) //nolint:testifylint // Without an answer, the test waits for it until its time is over.
+		}()
+		b.db.Wait(t, "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')")
+		require.NoError(t, other.Commit(t.Context()))
+		answer := <-answers
+		require.Equal(t, http.StatusUnprocessableEntity, answer.status, answer.body)
+		requireTaken(t, answer.body, "staff")
+		require.Equal(t, "0", b.text(t, "SELECT count(*)::text FROM view.task"))
+	})
+
 	for name, options := range map[string]browser.Options{"Narrow": {Width: 390}, "NoJavaScript": {NoJavaScript: true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -197,6 +247,20 @@ func TestBuilder(t *testing.T) {
 			}
 			shown.Click(t, `//main//button[.="Create the view"]`)
 			shown.See(t, `//*[@role="status"][contains(., "Applied")]`)
+			b.requireOrders(t)
+
+			shown.Go(t, b.URL+"/builder")
+			shown.Fill(t, `//input[@id="name"]`, "order_report")
+			shown.Fill(t, `//select[@id="add"]`, "app/public/customers")
+			shown.Click(t, `//main//button[.="Add the table"]`)
+			shown.See(t, `//h2[.="public.customers"]`)
+			shown.Click(t, `//main//button[.="Create the view"]`)
+			shown.See(t, `//*[@id="wrong-name"][contains(., "There is a view of this name already")]`)
+			if !options.NoJavaScript {
+				requireAccessible(t, shown)
+			}
+			shown.Click(t, `//main//a[.="its page"]`)
+			shown.See(t, `//h1[.="order_report"]`)
 			b.requireOrders(t)
 		})
 	}

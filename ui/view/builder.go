@@ -12,6 +12,7 @@ import (
 	"github.com/a-h/templ"
 
 	"github.com/daymill/daymill/internal/document"
+	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/internal/view/plan"
@@ -26,6 +27,8 @@ const (
 	maxPairs = 3
 	// sampled is how many of the first rows the builder shows.
 	sampled = 5
+	// taken is what is wrong with the name of an existing view. A link to the page of that view follows.
+	taken = "There is a view of this name already: choose another name, or change that view on"
 )
 
 // builder is the page on which a person puts a view together.
@@ -96,8 +99,11 @@ func (s *Pages) build(w http.ResponseWriter, r *http.Request) error {
 	if err == nil {
 		b.Steps, err = s.Views.Plan(ctx, []definition.Definition{made})
 	}
-	if err == nil && action == "create" {
-		if err = s.Views.Apply(ctx, b.Steps, who(r)); err == nil {
+	if err == nil && action != "download" && b.Steps[0].Verb != view.StepCreate {
+		b.Wrong["name"] = taken
+	}
+	if err == nil && action == "create" && len(b.Wrong) == 0 {
+		if err = s.create(r, &b); err == nil && len(b.Wrong) == 0 {
 			s.applied(w, r, b.Steps)
 			return nil
 		}
@@ -130,6 +136,19 @@ func (s *Pages) build(w http.ResponseWriter, r *http.Request) error {
 		status = http.StatusOK
 	}
 	return s.renderBuilder(w, r, status, &b)
+}
+
+// create creates the view, unless somebody else has created one of the same name since the plan was made.
+func (s *Pages) create(r *http.Request, b *builder) error {
+	err := s.Views.Apply(r.Context(), b.Steps, who(r))
+	if !postgres.IsDuplicate(err) {
+		return err
+	}
+	if _, none := view.Get(r.Context(), s.DB, b.Steps[0].View); none != nil {
+		return err
+	}
+	b.Wrong["name"] = taken
+	return nil
 }
 
 func statusOf(b *builder) int {
