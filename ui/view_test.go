@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -75,6 +76,30 @@ func TestViews(t *testing.T) {
 		require.Equal(t, "unchanged", answer.notice(), "the file is what was applied")
 		require.Contains(t, b.get(t, "/definition?view=staff").body, "table: people")
 		require.Equal(t, http.StatusNotFound, b.get(t, "/definition?view=none").status)
+	})
+
+	t.Run("ChangesOfAllTables", func(t *testing.T) {
+		t.Parallel()
+		b := setupBuilder(t)
+		b.db.Do(t, "INSERT INTO public.orders VALUES (13, 2, 1)")
+		answer := b.post(t, "/builder", fields("name", "clients", "t", "app/public/customers", "c.0.0", "1", "action", "create"))
+		require.Equal(t, http.StatusSeeOther, answer.status, answer.body)
+		b.built(t, "clients")
+		require.Equal(t, "paused", b.post(t, "/views/clients", fields("action", "pause")).notice())
+		behind := func() int64 {
+			v, err := view.Get(t.Context(), b.db.DB, "clients")
+			require.NoError(t, err)
+			report, err := v.Report(t.Context(), b.db.DB)
+			require.NoError(t, err)
+			return report.Behind
+		}
+		before := behind()
+		b.db.Do(t, "INSERT INTO public.orders VALUES (14, 2, 1), (15, 2, 1), (16, 2, 1)")
+		require.Eventually(t, func() bool { return behind() >= before+3 }, time.Minute, 50*time.Millisecond, "changes of a table that the view does not read count")
+		page := b.get(t, "/views/clients").body
+		require.Regexp(t, `href="/help#behind" title="[^"]+">Changes of its databases not looked at yet</a>\s*</dt>\s*<dd>\d+</dd>`, page)
+		require.Contains(t, page, `href="/help#lag"`)
+		require.Contains(t, b.get(t, "/help").body, `id="behind"`)
 	})
 
 	t.Run("FromBuildToRemoval", func(t *testing.T) {

@@ -523,11 +523,11 @@ func showPage(p shown) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = component.Stat("Lag", p.lag()).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = component.ExplainedStat("lag", "Lag", p.lag()).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = component.Stat("Changes behind", format.Number(p.Behind)).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = component.ExplainedStat("behind", "Changes of its databases not looked at yet", format.Number(p.Behind)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
