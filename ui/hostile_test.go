@@ -88,7 +88,7 @@ func routes() []route {
 		{"GET", "/consumers/{name}", page(map[string]string{"{name}": "events"})},
 		{"POST", "/consumers/{name}", map[string]string{"{name}": "events", "action": "rewind", "to": "1", "because": "x", "confirm": "1"}},
 		{"GET", "/definition", map[string]string{"view": "a"}},
-		{"POST", "/definition", map[string]string{"definition": "name: b\ntables: [{table: canary, columns: [alive]}]", "action": "plan"}},
+		{"POST", "/definition", map[string]string{"definition": "name: b\ntables: [{table: canary, columns: [alive]}]", "action": "plan", "change": "b"}},
 		{"GET", "/deadletters", page(nil)},
 		{"GET", "/deadletters/{name}", page(map[string]string{"{name}": "events", "state": "refused", "reason": "no", "after": "5"})},
 		{"POST", "/deadletters/{name}", map[string]string{

@@ -102,6 +102,48 @@ func TestViews(t *testing.T) {
 		require.Contains(t, b.get(t, "/help").body, `id="behind"`)
 	})
 
+	t.Run("DefinitionOfAnExistingView", func(t *testing.T) {
+		t.Parallel()
+		b := setupView(t)
+		b.staff(t)
+		const other = "name: staff\nschedule: {}\ntables:\n  - {table: people, columns: [id]}"
+		before := b.get(t, "/views/staff/definition.yaml").body
+		held := b.post(t, "/definition", fields("definition", other, "action", "apply"))
+		require.Equal(t, http.StatusOK, held.status, held.body)
+		require.Contains(t, held.body, "Nothing is applied yet: there is a view of this name already.")
+		require.Contains(t, held.body, "drops called")
+		require.Equal(t, before, b.get(t, "/views/staff/definition.yaml").body)
+		const says = `<input type="hidden" name="change" value="staff">`
+		require.Contains(t, held.body, says, "Apply changes what the page has shown")
+		require.Contains(t, b.post(t, "/definition", fields("definition", other, "action", "plan")).body, says)
+		require.Contains(t, b.get(t, "/definition?view=staff").body, says, "the form was opened to change this view")
+		require.NotContains(t, b.get(t, "/definition").body, says)
+		require.Contains(t, b.post(t, "/definition", fields("definition", before, "action", "plan", "change", "staff")).body, says, "the form remembers that, too")
+		answer := b.post(t, "/definition", fields("definition", other, "action", "apply", "change", "other"))
+		require.Contains(t, answer.body, "Nothing is applied yet")
+		answer = b.post(t, "/definition", fields("definition", other, "action", "apply", "change", "staff"))
+		require.Equal(t, "building", answer.notice(), answer.body)
+		require.NotContains(t, b.get(t, "/views/staff/definition.yaml").body, "called")
+	})
+
+	t.Run("DefinitionOfAViewCreatedMeanwhile", func(t *testing.T) {
+		t.Parallel()
+		b := setupView(t)
+		other, err := b.db.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = other.Exec(t.Context(), "INSERT INTO view.view (name, gap_seen) VALUES ('staff', 0)")
+		require.NoError(t, err)
+		answers := make(chan response, 1)
+		go func() {
+			answers <- b.post(t, "/definition", fields("definition", apiView, "action", "apply")) //nolint:testifylint // Without an answer, the test waits for it until its time is over.
+		}()
+		b.db.Wait(t, "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')")
+		require.NoError(t, other.Commit(t.Context()))
+		answer := <-answers
+		require.Equal(t, http.StatusOK, answer.status, answer.body)
+		require.Contains(t, answer.body, "Nothing is applied yet")
+	})
+
 	t.Run("FromBuildToRemoval", func(t *testing.T) {
 		t.Parallel()
 		b := setupView(t)

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/daymill/daymill/internal/document"
+	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/ui/page"
@@ -60,6 +62,18 @@ type written struct {
 	Text     string
 	Mistakes []string
 	Steps    []view.Step // what applying it would do; nil before it is checked
+	Held     bool        // Apply was pressed, and would have changed a view that the page had not shown
+	Changes  []string    // existing views that Apply may change: the page was opened from them, or has shown what it does to them
+}
+
+// changes returns the existing views that steps change.
+func changes(steps []view.Step) (names []string) {
+	for _, step := range steps {
+		if step.Verb != view.StepCreate && step.Verb != view.StepKeep {
+			names = append(names, step.View)
+		}
+	}
+	return names
 }
 
 // showDefinition shows the form, with the definition of a view if the query names one.
@@ -71,17 +85,27 @@ func (s *Pages) showDefinition(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		p.Text = of.Definition
+		p.Text, p.Changes = of.Definition, []string{of.Name}
 	}
 	return s.Render(w, r, http.StatusOK, "Definition", definitionPage(p))
 }
 
-// applyDefinition shows what a definition would do, or applies it.
+// applyDefinition shows what a definition would do, or applies it. It changes no existing view before it has shown that.
 func (s *Pages) applyDefinition(w http.ResponseWriter, r *http.Request) error {
-	p := written{Text: strings.ReplaceAll(r.PostFormValue("definition"), "\r\n", "\n")}
-	steps, err := s.plan(r, p.Text)
-	if err == nil && r.PostFormValue("action") == "apply" {
-		err = s.Views.Apply(r.Context(), steps, who(r))
+	p := written{Text: strings.ReplaceAll(r.PostFormValue("definition"), "\r\n", "\n"), Changes: r.PostForm["change"]}
+	apply := r.PostFormValue("action") == "apply"
+	var steps []view.Step
+	var err error
+	for range 2 { // Once more if somebody else has created a view of the name since the plan was made.
+		if steps, err = s.plan(r, p.Text); err != nil || !apply {
+			break
+		}
+		if p.Held = p.surprise(steps); p.Held {
+			break
+		}
+		if err = s.Views.Apply(r.Context(), steps, who(r)); !postgres.IsDuplicate(err) {
+			break
+		}
 	}
 	if mistakes, is := errors.AsType[document.Mistakes](err); is {
 		for _, one := range mistakes {
@@ -95,12 +119,19 @@ func (s *Pages) applyDefinition(w http.ResponseWriter, r *http.Request) error {
 	if len(p.Mistakes) > 0 {
 		return s.Render(w, r, http.StatusUnprocessableEntity, "Definition", definitionPage(p))
 	}
-	if r.PostFormValue("action") != "apply" {
-		p.Steps = steps
+	if !apply || p.Held {
+		p.Steps, p.Changes = steps, append(p.Changes, changes(steps)...)
+		slices.Sort(p.Changes)
+		p.Changes = slices.Compact(p.Changes)
 		return s.Render(w, r, http.StatusOK, "Definition", definitionPage(p))
 	}
 	s.applied(w, r, steps)
 	return nil
+}
+
+// surprise reports whether steps change an existing view other than those that the page has shown.
+func (p *written) surprise(steps []view.Step) bool {
+	return slices.ContainsFunc(changes(steps), func(name string) bool { return !slices.Contains(p.Changes, name) })
 }
 
 // applied redirects to the view that was applied, or to the list if there are several.
