@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/stream"
@@ -82,4 +83,39 @@ tables:
 			require.Empty(t, pgtest.Column[string](t, b.DB, "SELECT 'x' FROM capture.stream AS s WHERE s::text LIKE '%hunter2%' UNION ALL SELECT 'x' FROM view.version AS v WHERE v::text LIKE '%hunter2%' UNION ALL SELECT 'x' FROM view.database AS d WHERE d::text LIKE '%hunter2%'"))
 		})
 	}
+}
+
+// TestRights_Rebuild: a rebuild keeps rights on columns, row security and policies.
+func TestRights_Rebuild(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeTrigger, "CREATE TABLE public.a (id integer PRIMARY KEY, name text, secret text); INSERT INTO public.a VALUES (1, 'a', 's'), (2, 'b', 's')")
+	b.capture(t, stream.ModeTrigger)
+	b.apply(t, read(t, "name: x\ntables: [{table: a, columns: [id, name, secret]}]"))
+	b.quiet(t)
+	role := pgx.Identifier{"reader of " + b.Config().ConnConfig.Database}.Sanitize()
+	b.Do(t, "CREATE ROLE "+role)
+	t.Cleanup(func() {
+		_, err := b.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role)
+		require.NoError(t, err)
+	})
+	b.Do(t, "GRANT USAGE ON SCHEMA views TO "+role+"; GRANT SELECT (id, name) ON views.x TO "+role+`;
+		ALTER TABLE views.x ENABLE ROW LEVEL SECURITY; CREATE POLICY "own rows" ON views.x FOR SELECT TO `+role+" USING (id > 1)")
+	visible := func() []string {
+		var names []string
+		require.NoError(t, b.Tx(t.Context(), func(tx pgx.Tx) error {
+			_, err := tx.Exec(t.Context(), "SET LOCAL ROLE "+role)
+			require.NoError(t, err)
+			rows, err := tx.Query(t.Context(), "SELECT name FROM views.x")
+			require.NoError(t, err)
+			names, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			return err
+		}))
+		return names
+	}
+	require.Equal(t, []string{"b"}, visible())
+	b.Do(t, "ALTER TABLE public.a ALTER id TYPE bigint") // The view follows with a new table.
+	b.quiet(t)
+	require.Equal(t, "bigint", pgtest.Value[string](t, b.DB, "SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = 'views.x'::regclass AND attname = 'id'"))
+	require.Equal(t, []string{"b"}, visible())
+	b.exact(t, "x")
 }

@@ -144,17 +144,43 @@ func drop(ctx context.Context, tx pgx.Tx, table string) error {
 	return nil
 }
 
-// grant gives all roles their rights on one table also on another, and copies the comment.
+// grantSQL returns statements that give a table the rights, the row security and the comment of another one. A policy that names a column that the
+// table does not have is an error, so that nobody sees rows that the policy hides.
+const grantSQL = `
+WITH old AS (SELECT c.* FROM pg_catalog.pg_class AS c WHERE c.oid = pg_catalog.to_regclass($1)),
+acl AS (
+    SELECT '' AS columns, a.* FROM old AS c, pg_catalog.aclexplode(c.relacl) AS a WHERE a.grantee <> c.relowner
+    UNION ALL
+    SELECT pg_catalog.format(' (%I)', t.attname), a.* FROM old AS c
+    INNER JOIN pg_catalog.pg_attribute AS t ON t.attrelid = c.oid AND NOT t.attisdropped
+    INNER JOIN pg_catalog.pg_attribute AS n ON n.attrelid = pg_catalog.to_regclass($2) AND NOT n.attisdropped AND n.attname = t.attname
+    CROSS JOIN LATERAL pg_catalog.aclexplode(t.attacl) AS a WHERE a.grantee <> c.relowner
+)
+SELECT pg_catalog.format('GRANT %s%s ON %s TO %s%s', a.privilege_type, a.columns, $2::text,
+    CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END,
+    CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+FROM acl AS a
+UNION ALL
+SELECT pg_catalog.format('CREATE POLICY %I ON %s AS %s FOR %s TO %s%s%s', p.polname, $2::text,
+    CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+    CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+    (
+        SELECT pg_catalog.string_agg(CASE WHEN r.oid = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(r.oid)) END, ', ')
+        FROM pg_catalog.unnest(p.polroles) AS r (oid)
+    ),
+    ' USING (' || pg_catalog.pg_get_expr(p.polqual, p.polrelid) || ')', ' WITH CHECK (' || pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) || ')')
+FROM old AS c INNER JOIN pg_catalog.pg_policy AS p ON p.polrelid = c.oid
+UNION ALL
+SELECT pg_catalog.format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', $2::text) FROM old AS c WHERE c.relrowsecurity
+UNION ALL
+SELECT pg_catalog.format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', $2::text) FROM old AS c WHERE c.relforcerowsecurity
+UNION ALL
+SELECT pg_catalog.format('COMMENT ON TABLE %s IS %L', $2::text, pg_catalog.obj_description(c.oid, 'pg_class'))
+FROM old AS c WHERE pg_catalog.obj_description(c.oid, 'pg_class') IS NOT NULL`
+
+// grant gives all roles their rights on one table also on another, and copies its row security and its comment.
 func grant(ctx context.Context, tx pgx.Tx, from, to string) error {
-	rows, err := tx.Query(ctx, `
-		SELECT pg_catalog.format('GRANT %s ON %s TO %s%s', a.privilege_type, $2::text,
-			CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END,
-			CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-		FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(c.relacl) AS a
-		WHERE c.oid = pg_catalog.to_regclass($1) AND a.grantee <> c.relowner
-		UNION ALL
-		SELECT pg_catalog.format('COMMENT ON TABLE %s IS %L', $2::text, pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class'))
-		WHERE pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class') IS NOT NULL`, plan.Table(from), plan.Table(to))
+	rows, err := tx.Query(ctx, grantSQL, plan.Table(from), plan.Table(to))
 	if err != nil {
 		return fmt.Errorf("read the rights on %s: %w", plan.Table(from), err)
 	}
