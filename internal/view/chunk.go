@@ -137,7 +137,7 @@ func (w *worker) touched(ctx context.Context, tx pgx.Tx, keys []any, upper []str
 		sql := w.version.Plan.Touched(w.task.Table, w.version.Table, w.task.keyed, within)
 		found, err = query(ctx, tx, sql, append(append(keys, w.bounds(upper)...), size)...)
 	}
-	if postgres.IsTimeout(err) && !w.walks {
+	if postgres.IsTimeout(err) && !w.walks && w.task.keyed { // Without keys, an index already returns them in order.
 		w.walks = true
 		w.resize()
 	}

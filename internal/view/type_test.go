@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/view"
 )
@@ -42,6 +43,28 @@ func TestKeyTypes(t *testing.T) {
 			b.exact(t, "roots")
 		})
 	}
+}
+
+// TestMirrorCollation: the key of a mirrored root has the same order in the mirror and in the view's table, whatever its collation is in the other database.
+func TestMirrorCollation(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeTrigger, "CREATE TABLE public.other (id integer PRIMARY KEY)")
+	b.capture(t, stream.ModeTrigger)
+	crm := pgtest.On(t, b.Server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	b.sources["crm"] = crm
+	b.database("crm", crm)
+	_, err := crm.Exec(t.Context(), `CREATE TABLE public.codes (id text COLLATE "C" PRIMARY KEY, n integer);
+		INSERT INTO public.codes SELECT 'b' || i, i FROM generate_series(1, 5) AS i UNION ALL SELECT 'Z' || i, i FROM generate_series(1, 1000) AS i`+marks)
+	require.NoError(t, err)
+	b.engine.Chunk = 7
+	b.apply(t, read(t, "name: x\ntables: [{database: crm, table: codes, columns: [id, n]}]"))
+	b.own(t, stream.ModeTrigger, "crm")
+	b.quiet(t)
+	b.exact(t, "x")
+	_, err = b.engine.Refresh(t.Context(), "x", nil, who)
+	require.NoError(t, err)
+	b.quiet(t)
+	b.exact(t, "x")
 }
 
 // TestDriftOfNames: a view follows its columns, also if another column has the name by now.

@@ -279,7 +279,7 @@ func (m *maker) column(table, place int, c definition.Column) error {
 			m.field(c, table, value, f)
 		}
 	default:
-		out.Type, out.Collation, out.SQL, out.Number, out.Text = source.Type, source.Collation, value, source.Number, source.Category == "S"
+		out.Type, out.Collation, out.SQL, out.Number, out.Text = source.Type, m.plan.Sources[table].collation(source), value, source.Number, source.Category == "S"
 		if c.NotNull {
 			switch {
 			case !source.NotNull:
@@ -437,7 +437,7 @@ func (m *maker) keys(i int) {
 			hidden = fmt.Sprintf("%skey_%d_%d", definition.Reserved, i, n)
 		}
 		m.plan.Outputs = append(m.plan.Outputs, Output{
-			Name: hidden, Type: source.Type, Collation: source.Collation, SQL: quote(alias) + "." + quote(name), Table: i, Number: source.Number, Hidden: true, Column: name,
+			Name: hidden, Type: source.Type, Collation: m.plan.Sources[i].collation(source), SQL: quote(alias) + "." + quote(name), Table: i, Number: source.Number, Hidden: true, Column: name,
 		})
 		m.plan.Keys[i] = append(m.plan.Keys[i], hidden)
 	}

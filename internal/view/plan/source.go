@@ -55,6 +55,15 @@ func (s Source) relation() string {
 	return pgx.Identifier{s.Schema, s.Name}.Sanitize()
 }
 
+// collation returns the collation of a column that the view's SELECT reads. Columns of mirrors have the database's default: another database may have collations
+// that this one does not have.
+func (s Source) collation(c Column) string {
+	if s.Mirror != "" {
+		return ""
+	}
+	return c.Collation
+}
+
 // Column returns a column by its name.
 func (s Source) Column(name string) (Column, bool) {
 	at := slices.IndexFunc(s.Columns, func(c Column) bool { return c.Name == name })
