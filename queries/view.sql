@@ -27,7 +27,8 @@ SELECT v.id FROM view.view AS v WHERE v.id = @id FOR NO KEY UPDATE;
 UPDATE view.view SET refreshed_at = now(), refreshed = refreshed + @roots::bigint WHERE id = @id;
 
 -- name: ViewPause :execrows
-UPDATE view.view SET paused_at = coalesce(paused_at, now()), paused_because = @because::text WHERE id = @id;
+-- Pauses a view. One that is paused already keeps its reason, unless there is another.
+UPDATE view.view SET paused_at = coalesce(paused_at, now()), paused_because = coalesce(nullif(@because::text, ''), paused_because) WHERE id = @id;
 
 -- name: ViewResume :execrows
 UPDATE view.view SET paused_at = NULL, paused_because = NULL WHERE id = @id;

@@ -611,7 +611,7 @@ func (q *Queries) ViewLock(ctx context.Context, id int64) (int64, error) {
 }
 
 const viewPause = `-- name: ViewPause :execrows
-UPDATE view.view SET paused_at = coalesce(paused_at, now()), paused_because = $1::text WHERE id = $2
+UPDATE view.view SET paused_at = coalesce(paused_at, now()), paused_because = coalesce(nullif($1::text, ''), paused_because) WHERE id = $2
 `
 
 type ViewPauseParams struct {
@@ -619,6 +619,7 @@ type ViewPauseParams struct {
 	ID      int64
 }
 
+// Pauses a view. One that is paused already keeps its reason, unless there is another.
 func (q *Queries) ViewPause(ctx context.Context, arg ViewPauseParams) (int64, error) {
 	result, err := q.db.Exec(ctx, viewPause, arg.Because, arg.ID)
 	if err != nil {
