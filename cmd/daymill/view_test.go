@@ -83,7 +83,7 @@ func (b *viewBundle) worker(t *testing.T) {
 		require.NoError(t, cmd.Process.Signal(os.Interrupt))
 		_ = cmd.Wait()
 		require.NotContains(t, output.String(), viewPassword)
-		require.Contains(t, output.String(), "view served from a new table", "its log was not empty")
+		require.Contains(t, output.String(), "worker started", "its log was not empty")
 	})
 }
 
@@ -135,9 +135,17 @@ const viewCustomers = `
 func TestView(t *testing.T) {
 	t.Parallel()
 	path := binary(t)
+	t.Run("Build", func(t *testing.T) {
+		t.Parallel()
+		testViewBuild(t, path)
+	})
 	t.Run("Definitions", func(t *testing.T) {
 		t.Parallel()
 		testViewDefinitions(t, path)
+	})
+	t.Run("Paused", func(t *testing.T) {
+		t.Parallel()
+		testViewPaused(t, path)
 	})
 	t.Run("Verbs", func(t *testing.T) {
 		t.Parallel()

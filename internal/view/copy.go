@@ -71,7 +71,7 @@ func (w *worker) copy(ctx context.Context, size int64) (s step, took time.Durati
 }
 
 // errOpen is the error of a chunk that would not see everything that was delivered.
-var errOpen = &waitError{"it waits until rows are visible whose changes were delivered: their transaction may be waiting for a synchronous standby"}
+var errOpen = &waitError{"rows are visible whose changes were delivered: their transaction may be waiting for a synchronous standby"}
 
 // fresh runs do in a transaction that locks the view, so that rows that do reads are at least as new as everything that was delivered. position is the one
 // that the rows get.

@@ -152,7 +152,7 @@ func (w *worker) catchUp(ctx context.Context) error {
 			return fmt.Errorf("find the waiting changes: %w", err)
 		}
 		if slices.Equal(waiting, after) {
-			return &waitError{"it waits until changes from the time when the table was filled are applied"}
+			return &waitError{"changes from the time when the table was filled are applied"}
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (w *worker) mark(ctx context.Context, stream string, from *postgres.DB) (to
 		return "", fmt.Errorf("read stream %s: %w", stream, err)
 	}
 	if row.State != "running" {
-		return "", &waitError{"it waits until changes of database " + stream + " are read"}
+		return "", &waitError{"changes of database " + stream + " are read"}
 	}
 	return watermark.Write(ctx, from, watermark.Stream{ID: row.ID, Name: stream, Mode: row.Mode})
 }
@@ -67,7 +67,7 @@ func (w *worker) settle(ctx context.Context, most int) error {
 		case len(w.task.watermarks) <= most:
 			return nil
 		case waited > landsWithin:
-			return &waitError{"it waits until the log has the changes of the databases that it has copied"}
+			return &waitError{"the log has the changes of the databases that it has copied"}
 		case waited > doubtful && later == nil:
 			for _, table := range w.captured() {
 				source, from, err := w.table(ctx, table)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -69,6 +70,9 @@ type Task struct {
 
 // Stands reports whether the task is a standing task, which is repeated without end.
 func (t Task) Stands() bool { return t.Kind == TaskPoll || t.Kind == TaskCompare }
+
+// Waits reports whether the task has to wait, such as until a worker reads changes. Its error says until when.
+func (t Task) Waits() bool { return strings.Contains(t.Error, waits) }
 
 // CopiedVerb says what was done with rows of other databases.
 func (t Task) CopiedVerb() string {

@@ -159,7 +159,7 @@ func (w *worker) chunks(ctx context.Context, began time.Time) (more bool, err er
 		if fills, err := w.fills(ctx); err != nil {
 			return false, err
 		} else if !fills {
-			return false, &waitError{"it waits until the new table of the view is filled"}
+			return false, &waitError{"the new table of the view is filled"}
 		}
 	}
 	if t.Kind == TaskBuild && t.Cursor == nil {
@@ -354,10 +354,13 @@ func (w *worker) finish(ctx context.Context) error {
 	return err
 }
 
-// waitError is the error of a task that has to wait; it says for what.
+// waits begins the error of a task that has to wait.
+const waits = "it waits until "
+
+// waitError is the error of a task that has to wait. The text says until when.
 type waitError struct{ text string }
 
-func (w *waitError) Error() string { return w.text }
+func (w *waitError) Error() string { return waits + w.text }
 
 // ready makes sure that a build does not begin before the changes of its tables are captured. Otherwise
 // changes in between would be missing.
@@ -369,7 +372,7 @@ func (e *Engine) ready(ctx context.Context, v Version) error {
 		}
 		for _, source := range v.Plan.Sources {
 			if source.Stream == stream && !slices.Contains(rows, db.ViewCapturedRow{SchemaName: source.Schema, TableName: source.Name}) {
-				return &waitError{fmt.Sprintf("it waits until changes of %s.%s of database %s are captured", source.Schema, source.Name, stream)}
+				return &waitError{fmt.Sprintf("changes of %s.%s of database %s are captured", source.Schema, source.Name, stream)}
 			}
 		}
 	}

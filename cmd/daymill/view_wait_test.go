@@ -1,0 +1,111 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// newPeople returns a bundle whose database has the tables of staffView. No worker runs.
+func newPeople(t *testing.T, binary string) (b *viewBundle, file string) {
+	t.Helper()
+	b = newViewBundle(t, binary)
+	executeSQL(t, b.db, `CREATE TABLE public.teams (id integer PRIMARY KEY, title text); CREATE TABLE public.people (id integer PRIMARY KEY, name text, team integer);
+		INSERT INTO public.people VALUES (1, 'ann', 1), (2, 'bob', NULL)`)
+	return b, b.write(t, "staff.yaml", staffView)
+}
+
+// starts runs the program, and returns a file with what it prints, and a function that waits until it ends and returns its exit code.
+func (b *viewBundle) starts(t *testing.T, args ...string) (output string, ends func() int) {
+	t.Helper()
+	output = filepath.Join(b.dir, "output-"+strings.Join(args[:2], "-"))
+	file, err := os.Create(output)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = file.Close() })
+	cmd := b.command(t.Context(), args...)
+	cmd.Stdout, cmd.Stderr = file, file
+	require.NoError(t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	return output, func() int {
+		select {
+		case <-ended:
+			return cmd.ProcessState.ExitCode()
+		case <-time.After(time.Minute):
+			require.FailNow(t, "it does not end", "%v: %s", args, read(t, output))
+			return 0
+		}
+	}
+}
+
+// prints waits until a program has printed a text.
+func prints(t *testing.T, output, text string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		content, err := os.ReadFile(output)
+		return err == nil && strings.Contains(string(content), text)
+	}, time.Minute, 50*time.Millisecond, text)
+}
+
+// testViewPaused: no command waits for a view that is paused.
+func testViewPaused(t *testing.T, binary string) {
+	t.Helper()
+	const refused = "view staff is paused (maintenance): run `daymill view resume staff` first"
+
+	t.Run("AtOnce", func(t *testing.T) {
+		t.Parallel()
+		b, file := newPeople(t, binary)
+		b.run(t, "apply", "-f", file)
+		b.run(t, "pause", "staff", "--because", "maintenance")
+		for _, args := range [][]string{{"build"}, {"rebuild", "--wait"}, {"refresh", "--wait"}, {"verify"}, {"verify", "--json"}} {
+			output, ends := b.starts(t, append([]string{"view", args[0], "staff"}, args[1:]...)...)
+			require.Equal(t, exitUsage, ends(), args)
+			require.Equal(t, "daymill: "+refused+"\n", read(t, output), args)
+		}
+		require.Equal(t, "1", b.text(t, "SELECT count(*)::text FROM view.task"), "a task was requested")
+		for _, verb := range []string{"refresh", "rebuild"} {
+			require.Regexp(t, `^task \d+: view staff is paused \(maintenance\), so the task waits until you run .daymill view resume staff.\n$`, b.run(t, verb, "staff"))
+		}
+	})
+
+	t.Run("KeepsReason", func(t *testing.T) {
+		t.Parallel()
+		b, file := newPeople(t, binary)
+		b.run(t, "apply", "-f", file)
+		b.run(t, "pause", "staff", "--because", "maintenance")
+		b.run(t, "pause", "staff")
+		require.Contains(t, b.run(t, "show", "staff"), "paused: maintenance")
+		b.run(t, "pause", "staff", "--because", "another reason")
+		require.Contains(t, b.run(t, "show", "staff"), "paused: another reason")
+		b.run(t, "resume", "staff")
+		b.run(t, "pause", "staff")
+		require.Contains(t, b.ends(t, exitUsage, "build", "staff"), "view staff is paused: run `daymill view resume staff` first")
+	})
+
+	t.Run("Meanwhile", func(t *testing.T) {
+		t.Parallel()
+		b, file := newPeople(t, binary)
+		b.run(t, "apply", "-f", file)
+		output, ends := b.starts(t, "view", "build", "staff")
+		prints(t, output, "task 1: it waits until changes of public.people of database app are captured: start `daymill worker`\n")
+		b.run(t, "pause", "staff", "--because", "maintenance")
+		require.Equal(t, exitFailed, ends())
+		require.Contains(t, read(t, output), refused)
+	})
+}
+
+// testViewBuild: a build that waits without a worker says what to start, and continues once a worker reads the changes.
+func testViewBuild(t *testing.T, binary string) {
+	t.Helper()
+	b, file := newPeople(t, binary)
+	b.run(t, "apply", "-f", file)
+	output, ends := b.starts(t, "view", "build", "staff")
+	prints(t, output, "are captured: start `daymill worker`\n")
+	b.worker(t)
+	require.Equal(t, exitOK, ends())
+	require.Contains(t, read(t, output), "task 1: build done")
+}
