@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -143,6 +144,9 @@ func execute(ctx context.Context, a *app, args []string) (code int) {
 // parseError adds to an error of the command line how to find out what the command expects.
 func parseError(err error) error {
 	parse, is := errors.AsType[*kong.ParseError](err)
+	if file, unexpected := strings.CutPrefix(err.Error(), "unexpected argument "); is && unexpected && takesFile(parse.Context) {
+		return fmt.Errorf("%w: write -f %s", err, file)
+	}
 	if !is || !strings.HasPrefix(err.Error(), "expected ") && !strings.HasPrefix(err.Error(), "missing flags: ") {
 		return err
 	}
@@ -151,6 +155,11 @@ func parseError(err error) error {
 		help = parse.Context.Selected().FullPath() + " --help"
 	}
 	return fmt.Errorf("%w: see `%s`", err, help)
+}
+
+// takesFile reports whether the command that was given has an option -f for a file.
+func takesFile(line *kong.Context) bool {
+	return line != nil && line.Selected() != nil && slices.ContainsFunc(line.Selected().Flags, func(f *kong.Flag) bool { return f.Name == "file" && f.Short == 'f' })
 }
 
 // fail prints an error as one line and returns its exit code.

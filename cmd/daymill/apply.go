@@ -103,7 +103,10 @@ func (c *applyCmd) Run(ctx context.Context, a *app) error {
 	if c.DryRun {
 		return nil
 	}
-	return engine.Apply(ctx, views, whoOnCLI())
+	if err := engine.Apply(ctx, views, whoOnCLI()); err != nil || c.JSON {
+		return err
+	}
+	return a.printApplied(ctx, engine, views)
 }
 
 // alertLines returns the lines of a part that the file has: an empty list if nothing changes there, and nil if the file does not have it.

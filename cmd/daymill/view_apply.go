@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/daymill/daymill/internal/config"
 	"github.com/daymill/daymill/internal/document"
@@ -16,10 +18,10 @@ import (
 )
 
 type viewApplyCmd struct {
-	File   string `name:"file" short:"f" placeholder:"FILE" help:"A file with definitions, or a folder of such files (.json, .yaml, .yml); the views of --config by default."`
-	Config string `env:"DAYMILL_CONFIG" default:"daymill.yaml" placeholder:"FILE" help:"The file that names the databases; without it, only the database app is known."`
-	DryRun bool   `help:"Print what would change, and change nothing."`
-	JSON   bool   `name:"json" help:"Print JSON."`
+	File   []string `name:"file" short:"f" placeholder:"FILE" sep:"none" help:"A file with definitions, or a folder of such files (.json, .yaml, .yml). May be given several times; the views of --config by default."`
+	Config string   `env:"DAYMILL_CONFIG" default:"daymill.yaml" placeholder:"FILE" help:"The file that names the databases; without it, only the database app is known."`
+	DryRun bool     `help:"Print what would change, and change nothing."`
+	JSON   bool     `name:"json" help:"Print JSON."`
 }
 
 // Run makes views match definitions.
@@ -29,18 +31,18 @@ func (c *viewApplyCmd) Run(ctx context.Context, a *app) error {
 		if file, err = readConfig(c.Config); err != nil {
 			return err
 		}
-	} else if c.File == "" || c.Config != "daymill.yaml" {
+	} else if len(c.File) == 0 || c.Config != "daymill.yaml" {
 		return usagef("there is no file %s: name a definition with --file", c.Config)
 	}
 	definitions := file.Views
-	if c.File != "" {
+	if len(c.File) > 0 {
 		var err error
 		if definitions, err = readDefinitions(c.File); err != nil {
 			return err
 		}
 	}
 	if len(definitions) == 0 {
-		return usagef("%s has no definitions of views: write one as docs/views.md shows", cmpOr(c.File, c.Config))
+		return usagef("%s has no definitions of views: write one as docs/views.md shows", cmp.Or(strings.Join(c.File, ", "), c.Config))
 	}
 	engine, done, err := a.engine(ctx, file.Databases)
 	if err != nil {
@@ -48,13 +50,6 @@ func (c *viewApplyCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer done()
 	return a.applyViews(ctx, engine, definitions, c.DryRun, c.JSON)
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // applyViews prints the plan for the definitions, and carries it out unless dryRun is set.
@@ -73,7 +68,57 @@ func (a *app) applyViews(ctx context.Context, engine *view.Engine, definitions [
 	if dryRun {
 		return nil
 	}
-	return engine.Apply(ctx, steps, whoOnCLI())
+	if err := engine.Apply(ctx, steps, whoOnCLI()); err != nil || asJSON {
+		return err
+	}
+	return a.printApplied(ctx, engine, steps)
+}
+
+// printApplied prints that steps are carried out, and what else they need: a worker, or that paused views are resumed.
+func (a *app) printApplied(ctx context.Context, engine *view.Engine, steps []view.Step) error {
+	steps = slices.DeleteFunc(slices.Clone(steps), func(s view.Step) bool { return s.Verb == view.StepKeep })
+	if len(steps) == 0 {
+		return nil
+	}
+	building := 0
+	var paused []view.View
+	for _, s := range steps {
+		v, err := view.Get(ctx, engine.DB, s.View)
+		if err != nil {
+			return err
+		}
+		r, err := v.Report(ctx, engine.DB)
+		if err != nil {
+			return err
+		}
+		if r.OpenTasks == 0 {
+			continue
+		}
+		building++
+		if v.PausedAt != nil {
+			paused = append(paused, v)
+		}
+	}
+	works, err := workerAlive(ctx, engine.DB)
+	if err != nil {
+		return err
+	}
+	them := "it"
+	if building > 1 {
+		them = "them"
+	}
+	switch {
+	case building == 0:
+		a.printf("applied\n")
+	case works:
+		a.printf("applied: a worker builds %s\n", them)
+	default:
+		a.printf("applied: start `daymill worker`, which builds %s\n", them)
+	}
+	for _, v := range paused {
+		a.printf("%s\n", waitsText(v))
+	}
+	return nil
 }
 
 // planViews returns the plan for definitions. What is wrong with them is a usageError.
@@ -95,8 +140,8 @@ func (a *app) printSteps(steps []view.Step) {
 	}
 }
 
-// readDefinitions reads a file, or all files of a folder, and returns all mistakes in them as one error of several lines.
-func readDefinitions(name string) ([]definition.Definition, error) {
+// definitionFiles returns a file, or all files of a folder.
+func definitionFiles(name string) ([]string, error) {
 	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, usagef("there is no file or folder %s", name)
@@ -104,17 +149,34 @@ func readDefinitions(name string) ([]definition.Definition, error) {
 	if err != nil {
 		return nil, usageError{fmt.Errorf("read definitions: %w", err)}
 	}
-	names := []string{name}
-	if info.IsDir() {
-		names = nil
-		for _, pattern := range []string{"*.json", "*.yaml", "*.yml"} {
-			found, err := filepath.Glob(filepath.Join(name, pattern))
-			if err != nil {
-				return nil, usageError{fmt.Errorf("read definitions: %w", err)}
-			}
-			names = append(names, found...)
+	if !info.IsDir() {
+		return []string{name}, nil
+	}
+	var names []string
+	for _, pattern := range []string{"*.json", "*.yaml", "*.yml"} {
+		found, err := filepath.Glob(filepath.Join(name, pattern))
+		if err != nil {
+			return nil, usageError{fmt.Errorf("read definitions: %w", err)}
 		}
-		slices.Sort(names)
+		names = append(names, found...)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// readDefinitions reads files, and all files of folders, each once. It returns all mistakes in them as one error of several lines.
+func readDefinitions(given []string) ([]definition.Definition, error) {
+	var names []string
+	for _, name := range given {
+		found, err := definitionFiles(filepath.Clean(name))
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range found {
+			if !slices.Contains(names, file) {
+				names = append(names, file)
+			}
+		}
 	}
 	var definitions []definition.Definition
 	var mistakes document.Mistakes

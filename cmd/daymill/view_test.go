@@ -135,6 +135,10 @@ const viewCustomers = `
 func TestView(t *testing.T) {
 	t.Parallel()
 	path := binary(t)
+	t.Run("Apply", func(t *testing.T) {
+		t.Parallel()
+		testViewApply(t, path)
+	})
 	t.Run("Build", func(t *testing.T) {
 		t.Parallel()
 		testViewBuild(t, path)

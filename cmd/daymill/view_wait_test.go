@@ -109,3 +109,40 @@ func testViewBuild(t *testing.T, binary string) {
 	require.Equal(t, exitOK, ends())
 	require.Contains(t, read(t, output), "task 1: build done")
 }
+
+// testViewApply: apply takes several files, and says what happens next.
+func testViewApply(t *testing.T, binary string) {
+	t.Helper()
+	b, file := newPeople(t, binary)
+	second := b.write(t, "second.yaml", strings.Replace(staffView, "name: staff", "name: second", 1))
+	folder := filepath.Join(b.dir, "more")
+	require.NoError(t, os.Mkdir(folder, 0o700))
+	third := strings.Replace(staffView, "name: staff", "name: third", 1)
+	b.write(t, "more/third.yaml", third)
+
+	require.Contains(t, b.ends(t, exitUsage, "apply", "-f", file, "-f", b.write(t, "copy.yaml", staffView)), `view "staff" is also defined in `+file)
+	require.Contains(t, b.ends(t, exitUsage, "apply", "-f", file, "-f", "absent.yaml"), "there is no file or folder absent.yaml")
+	require.Contains(t, b.ends(t, exitUsage, "apply", file), "unexpected argument "+file+": write -f "+file)
+
+	require.NotContains(t, b.run(t, "apply", "-f", file, "--dry-run"), "applied")
+	text := b.run(t, "apply", "-f", file, "-f", second, "-f", folder, "-f", file)
+	for _, name := range []string{"staff", "second", "third"} {
+		require.Contains(t, text, "create  view "+name)
+	}
+	require.True(t, strings.HasSuffix(text, "\napplied: start `daymill worker`, which builds them\n"), text)
+	require.NotContains(t, b.run(t, "apply", "-f", file, "-f", second, "-f", folder), "applied")
+
+	b.run(t, "pause", "staff", "--because", "maintenance")
+	added := b.write(t, "added.yaml", strings.Replace(staffView, "key: true}", "key: true}, {column: team, as: team_id}", 1))
+	require.Contains(t, b.run(t, "apply", "-f", added),
+		"\napplied: start `daymill worker`, which builds it\nview staff is paused (maintenance), so the task waits until you run `daymill view resume staff`\n")
+	b.run(t, "resume", "staff")
+
+	b.write(t, "daymill.yaml", "views:\n  - "+strings.ReplaceAll(strings.TrimSpace(strings.Replace(staffView, "name: staff", "name: fourth", 1)), "\n", "\n    ")+"\n")
+	output, err := b.command(t.Context(), "apply").Output()
+	require.NoError(t, err)
+	require.Contains(t, string(output), "applied: start `daymill worker`, which builds it\n")
+	b.worker(t)
+	b.until(t, "SELECT to_regclass('views.fourth') IS NOT NULL AND to_regclass('views.staff') IS NOT NULL")
+	require.NotContains(t, b.run(t, "apply", "-f", b.write(t, "fifth.yaml", strings.Replace(staffView, "name: staff", "name: fifth", 1))), "start `daymill worker`")
+}
