@@ -31,7 +31,7 @@ type verifyCmd struct {
 var errDrift = errors.New("metrics have drifted from the events")
 
 // errViewDrift says that a view differs from its SELECT.
-var errViewDrift = errors.New("differ from its SELECT")
+var errViewDrift = errors.New("differs from its SELECT")
 
 // verified is the report in JSON.
 type verified struct {

@@ -182,7 +182,11 @@ func progress(t view.Task, now time.Time) string {
 		parts = append(parts, plural(t.Copied, "row")+" of other databases "+t.CopiedVerb())
 	}
 	if t.Kind == view.TaskVerify {
-		parts = append(parts, number(t.Differing)+" differ")
+		differ := " differ"
+		if t.Differing == 1 {
+			differ = " differs"
+		}
+		parts = append(parts, number(t.Differing)+differ)
 		if t.Repair {
 			parts = append(parts, number(t.Repaired)+" repaired")
 		}

@@ -274,7 +274,7 @@ func (c *viewVerifyCmd) Run(ctx context.Context, a *app) error {
 			}
 		}
 		if t.Differing > t.Repaired {
-			return fmt.Errorf("%s of view %s %w", plural(t.Differing-t.Repaired, "key"), c.Name, errViewDrift)
+			return fmt.Errorf("view %s %w in %s", c.Name, errViewDrift, plural(t.Differing-t.Repaired, "key"))
 		}
 		return nil
 	})

@@ -231,6 +231,7 @@ func testViewVerbs(t *testing.T, binary string) {
 	executeSQL(t, b.db, "UPDATE views.staff SET name = 'wrong'")
 	require.Contains(t, b.ends(t, exitDrift, "verify", "staff"), "2 differ")
 	b.run(t, "refresh", "staff", "--key", "1", "--wait")
+	require.Regexp(t, `1 differs, [^$]*view staff differs from its SELECT in 1 key\n$`, b.ends(t, exitDrift, "verify", "staff"))
 	require.Equal(t, "ann wrong", b.text(t, "SELECT string_agg(name, ' ' ORDER BY id) FROM views.staff"))
 	require.Contains(t, b.run(t, "verify", "staff", "--repair"), "1 repaired")
 	require.Contains(t, b.run(t, "rebuild", "staff", "--wait"), "build done")

@@ -9,6 +9,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/text"
 )
 
 // Facts are what the checks are based on.
@@ -65,7 +66,7 @@ func differs(v db.ViewStandingRow) (sentence, command string) {
 	if v.Differing <= 0 {
 		return "", ""
 	}
-	return fmt.Sprintf("%d keys of view %s differ from its SELECT", v.Differing, v.Name), "verify --repair " + v.Name
+	return fmt.Sprintf("view %s differs from its SELECT in %s", v.Name, text.Plural(v.Differing, "key")), "verify --repair " + v.Name
 }
 
 func stopped(v db.ViewStandingRow) (sentence, command string) {
