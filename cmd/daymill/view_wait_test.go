@@ -29,8 +29,11 @@ func (b *viewBundle) starts(t *testing.T, args ...string) (output string, ends f
 	cmd := b.command(t.Context(), args...)
 	cmd.Stdout, cmd.Stderr = file, file
 	require.NoError(t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // The exit code says how it ended.
+	}()
 	return output, func() int {
 		select {
 		case <-ended:
