@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/text"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/internal/view/plan"
 )
@@ -92,7 +93,8 @@ func (e *Engine) compare(ctx context.Context, s *Step) error {
 			return refusef("Daymill did not create the existing table %s: drop it, or give the view another name", plan.Table(s.View))
 		}
 		s.Verb = StepCreate
-		s.Why = fmt.Sprintf("%d columns of %d tables; built in chunks, while changes continue", len(visible(s.plan)), len(s.plan.Sources))
+		s.Why = fmt.Sprintf("%s of %s; built in chunks, while changes continue",
+			text.Plural(int64(len(visible(s.plan))), "column"), text.Plural(int64(len(s.plan.Sources)), "table"))
 		return nil
 	}
 	if err != nil {
