@@ -67,7 +67,7 @@ func TestViews(t *testing.T) {
 		}
 		answer := b.post(t, "/definition", fields("definition", apiView, "action", "plan"))
 		require.Equal(t, http.StatusOK, answer.status)
-		require.Contains(t, answer.body, "create staff: 2 columns of 1 tables")
+		require.Contains(t, answer.body, "create staff: 2 columns of 1 table")
 		require.Contains(t, b.get(t, "/views").body, "There are no views.")
 		b.staff(t)
 		file := b.get(t, "/views/staff/definition.yaml")

@@ -1,6 +1,7 @@
 package view_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -9,6 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/internal/view"
+	"github.com/daymill/daymill/internal/view/definition"
 )
 
 // TestKeyTypes: SQL's character and bit without a length have the length 1, which would cut keys off.
@@ -65,6 +67,37 @@ func TestMirrorCollation(t *testing.T) {
 	require.NoError(t, err)
 	b.quiet(t)
 	b.exact(t, "x")
+}
+
+// TestRefusedTables: tables whose changes do not say what a view needs are refused, with a sentence.
+func TestRefusedTables(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeTrigger, `CREATE COLLATION public.folding (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+		CREATE TABLE public.parent (id integer PRIMARY KEY); CREATE TABLE public.child (PRIMARY KEY (id)) INHERITS (public.parent);
+		CREATE TABLE public.arrays (id integer[] PRIMARY KEY); CREATE TABLE public.folded (id text COLLATE public.folding PRIMARY KEY)`)
+	crm := pgtest.On(t, b.Server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	b.sources["crm"] = crm
+	b.database("crm", crm)
+	_, err := crm.Exec(t.Context(), "CREATE TABLE public.sums (id integer PRIMARY KEY, n integer, twice integer GENERATED ALWAYS AS (n * 2) STORED)")
+	require.NoError(t, err)
+	for table, want := range map[string]string{
+		"{table: parent, columns: [id]}":                                     "other tables inherit from parent",
+		"{table: arrays, columns: [id]}":                                     "a key cannot have an array",
+		"{table: folded, columns: [id]}":                                     "a key needs a deterministic collation",
+		"{database: crm, table: sums, columns: [id, twice]}":                 "column twice of sums is generated",
+		"{table: child, columns: [{id: ctid}]}":                              `every table has a system column "ctid"`,
+		"{table: child, as: " + strings.Repeat("a", 64) + ", columns: [id]}": "is longer than the 63 bytes",
+	} {
+		parsed, err := definition.Parse("test", []byte("name: x\ntables: ["+table+"]"))
+		if err == nil {
+			_, err = b.engine.Plan(t.Context(), parsed)
+		}
+		require.ErrorContains(t, err, want)
+	}
+	_, err = definition.Parse("test", []byte("name: _daymill_1\ntables: [{table: child, columns: [id]}]"))
+	require.ErrorContains(t, err, "names that begin with _daymill_ are reserved: give the view another name")
+	_, err = b.engine.Plan(t.Context(), read(t, "name: x\nschedule: {every: 1m}\ntables: [{database: crm, table: sums, columns: [id, twice]}]"))
+	require.NoError(t, err, "rows that are read have all values")
 }
 
 // TestDriftOfNames: a view follows its columns, also if another column has the name by now.

@@ -1,6 +1,7 @@
 package definition
 
 import (
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -33,6 +34,9 @@ func at(file string, node *yaml.Node) Place {
 func (c checker) check() {
 	d := c.d
 	c.identifier(d.Place, d.Name, "view")
+	if strings.HasPrefix(d.Name, Reserved) {
+		c.Wrongf(d.node(), "names that begin with %s are reserved: give the view another name", Reserved)
+	}
 	if len(d.Tables) == 0 {
 		c.Wrongf(d.node(), "the view has no tables: add at least one; the view's rows derive from the rows of the first")
 		return
@@ -44,6 +48,9 @@ func (c checker) check() {
 	for i, t := range d.Tables {
 		c.identifier(t.Place, t.Schema, "schema")
 		c.identifier(t.Place, t.Name, "table")
+		if t.As != "" {
+			c.identifier(t.Place, t.As, "table")
+		}
 		if aliases[t.Alias()] {
 			c.Wrongf(t.node(), "there are two tables %q: give one of them another name in the view with \"as\"", t.Alias())
 		}
@@ -84,6 +91,9 @@ func (c checker) outputs() {
 		}
 		if strings.HasPrefix(name, Reserved) {
 			c.Wrongf(place.node(), "names that begin with %s are reserved: give column %q another name", Reserved, name)
+		}
+		if slices.Contains([]string{"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}, name) {
+			c.Wrongf(place.node(), "every table has a system column %q: give this column another name", name)
 		}
 		seen[name] = place
 		if count == maxColumns+1 {

@@ -159,13 +159,24 @@ func (m *maker) table(i int, t definition.Table) {
 	if len(s.Key) == 0 {
 		m.wrongf(t.Place, "table %s has no primary key, so a change does not say which row it is about: ALTER TABLE %s ADD PRIMARY KEY (…)", t.Alias(), pgx.Identifier{s.Schema, s.Name}.Sanitize())
 	}
+	if s.Inherited {
+		m.wrongf(t.Place, "other tables inherit from %s, and their changes are not changes of %s: partition it instead, or choose another table", t.Alias(), t.Alias())
+	}
 	for _, name := range s.Key {
-		if c, _ := s.Column(name); i == 0 && c.Equal != "" {
+		switch c, _ := s.Column(name); {
+		case i == 0 && c.Equal != "":
 			m.wrongf(t.Place, "the key of %s has a column %s of type %s, which has no order: choose a root with another key", t.Alias(), name, c.Type)
+		case strings.HasSuffix(c.Type, "[]"):
+			m.wrongf(t.Place, "the key of %s has a column %s of type %s: a key cannot have an array", t.Alias(), name, c.Type)
+		case c.Folds:
+			m.wrongf(t.Place, "the key of %s has a column %s whose collation takes different texts for equal: a key needs a deterministic collation", t.Alias(), name)
 		}
 	}
 	if s.Mirror != "" {
 		for _, c := range m.plan.Needed(i).Columns {
+			if c.Generated && !s.Scheduled {
+				m.wrongf(t.Place, "column %s of %s is generated, and changes do not have its value: write an expression of the columns that it is computed from, or read the database on a schedule", c.Name, t.Alias())
+			}
 			if m.regtype(typmod.ReplaceAllString(c.Type, "")) == "" {
 				m.wrongf(t.Place, "column %s of %s is of type %s, which the database of the view does not have: create the type there, or leave the column out", c.Name, t.Alias(), c.Type)
 			}

@@ -26,6 +26,8 @@ type Source struct {
 	Mirror string `json:"mirror,omitempty"`
 	// Scheduled says that the table is read on a schedule, because its changes are not captured.
 	Scheduled bool `json:"scheduled,omitempty"`
+	// Inherited says that other tables inherit from it, so that reading it also returns their rows.
+	Inherited bool `json:"inherited,omitempty"`
 	// Former are earlier names since the view was created, as schema and name, because earlier changes have them.
 	Former [][2]string `json:"former,omitempty"`
 }
@@ -45,6 +47,9 @@ type Column struct {
 	Collation string `json:"collation,omitempty"` // quoted; empty if it is the type's default
 	NotNull   bool   `json:"not_null,omitempty"`
 	Equal     string `json:"equal,omitempty"` // operator for the type's equality; empty if it is =
+	// Generated says that Postgres computes the column, and Folds that its collation takes some different texts for equal.
+	Generated bool `json:"generated,omitempty"`
+	Folds     bool `json:"folds,omitempty"`
 }
 
 // relation returns the name of the table or mirror that the view's SELECT reads.
@@ -78,10 +83,12 @@ var ErrNoTable = errors.New("there is no such table")
 
 const sourceSQL = `
 SELECT c.oid, n.nspname, c.relname, c.relkind::text,
+    c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = c.oid),
 ` + table.KeySQL + `    coalesce((
         SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
             'name', a.attname, 'number', a.attnum, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod), 'base', a.atttypid::bigint,
-            'category', t.typcategory, 'not_null', a.attnotnull,
+            'category', t.typcategory, 'not_null', a.attnotnull, 'generated', a.attgenerated <> '',
+            'folds', EXISTS (SELECT FROM pg_catalog.pg_collation AS co WHERE co.oid = a.attcollation AND NOT co.collisdeterministic),
             'collation', CASE WHEN a.attcollation <> t.typcollation THEN (
                 SELECT pg_catalog.format('%I.%I', cn.nspname, co.collname) FROM pg_catalog.pg_collation AS co
                 INNER JOIN pg_catalog.pg_namespace AS cn ON cn.oid = co.collnamespace WHERE co.oid = a.attcollation
@@ -115,7 +122,7 @@ func Get(ctx context.Context, on postgres.DBTX, oid uint32) (Source, error) {
 
 func one(ctx context.Context, on postgres.DBTX, sql string, args ...any) (s Source, err error) {
 	var kind string
-	err = on.QueryRow(ctx, sql, args...).Scan(&s.OID, &s.Schema, &s.Name, &kind, &s.Key, &s.Columns)
+	err = on.QueryRow(ctx, sql, args...).Scan(&s.OID, &s.Schema, &s.Name, &kind, &s.Inherited, &s.Key, &s.Columns)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return s, ErrNoTable
 	}
