@@ -185,5 +185,16 @@ func TestAPIViews(t *testing.T) {
 			answer := b.call(t, "POST", "/api/views/staff/"+path, body)
 			require.Equal(t, http.StatusUnprocessableEntity, answer.status, "%s: %s", path, answer.body)
 		}
+		answer := b.call(t, "POST", "/api/views/staff/refresh", `{"keys": ["abc"]}`)
+		require.Equal(t, http.StatusUnprocessableEntity, answer.status, answer.body)
+		require.Contains(t, answer.body, "is not a value of type integer")
+		b.db.Do(t, `UPDATE view.view SET paused_at = now(), paused_because = 'column n now has another type';
+			INSERT INTO view.drift (view_id, kind, table_index, column_number, sentence, state) SELECT id, 'retyped', 0, 1, paused_because, 'rejected' FROM view.view`)
+		answer = b.call(t, "POST", "/api/views/staff/resume", "{}")
+		require.Equal(t, http.StatusUnprocessableEntity, answer.status, answer.body)
+		require.Contains(t, answer.body, "staff cannot continue, because its tables have changed")
+		answer = b.post(t, "/views/staff", fields("action", "resume"))
+		require.Equal(t, http.StatusUnprocessableEntity, answer.status, answer.body)
+		require.Contains(t, answer.body, "staff cannot continue, because its tables have changed")
 	})
 }

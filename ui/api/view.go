@@ -350,7 +350,7 @@ func (s *API) changeView(w http.ResponseWriter, r *http.Request, do func(tx pgx.
 		return do(tx, v)
 	})
 	if err != nil {
-		return err
+		return refusedView(err)
 	}
 	nothing(w)
 	return nil
