@@ -205,7 +205,11 @@ type gated struct {
 func (g *gated) Put(ctx context.Context, name string, write func(io.Writer) error) error {
 	if strings.Contains(name, "/2-rows-") {
 		g.once.Do(func() { close(g.reached) })
-		<-g.gate
+		select {
+		case <-g.gate:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	return g.Place.Put(ctx, name, write)
 }
