@@ -128,7 +128,9 @@ func (w *worker) refresh(ctx context.Context, size int64) (s step, took time.Dur
 
 // touched returns the next root keys that the task's keys affect, up to a key if upper is set.
 func (w *worker) touched(ctx context.Context, tx pgx.Tx, keys []any, upper []string, size int64) (found roots, err error) {
-	bounded := !w.walks && w.size.Limit() > pace.Limit // A smaller chunk takes as long.
+	// Without keys, an index returns them in order. With keys, a smaller chunk takes as long, so a longer limit is no help.
+	mayWalk := w.task.keyed && !w.walks
+	bounded := mayWalk && w.size.Limit() > pace.Limit
 	if bounded {
 		err = limit(ctx, tx, pace.Limit)
 	}
@@ -137,7 +139,7 @@ func (w *worker) touched(ctx context.Context, tx pgx.Tx, keys []any, upper []str
 		sql := w.version.Plan.Touched(w.task.Table, w.version.Table, w.task.keyed, within)
 		found, err = query(ctx, tx, sql, append(append(keys, w.bounds(upper)...), size)...)
 	}
-	if postgres.IsTimeout(err) && !w.walks && w.task.keyed { // Without keys, an index already returns them in order.
+	if postgres.IsTimeout(err) && mayWalk {
 		w.walks = true
 		w.resize()
 	}

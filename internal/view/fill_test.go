@@ -69,6 +69,14 @@ func TestFill(t *testing.T) {
 	b.exact(t, "lines")
 }
 
+// named is a view of orders with their customers' names.
+const named = `
+name: named
+tables:
+  - {table: orders, columns: [id]}
+  - {table: customers, join: {customer_id: id}, columns: [name]}
+`
+
 // TestBuild_LooksUp: a chunk of a build looks up the rows of a large joined table. It does not read the whole table again for each chunk.
 func TestBuild_LooksUp(t *testing.T) {
 	t.Parallel()
@@ -77,12 +85,7 @@ func TestBuild_LooksUp(t *testing.T) {
 		CREATE TABLE public.orders (id integer PRIMARY KEY, customer_id integer NOT NULL);
 		INSERT INTO public.orders SELECT i, 1 + i * 7919 % 100000 FROM generate_series(1, 4000) AS i; ANALYZE`)
 	b.capture(t, stream.ModeTrigger)
-	b.apply(t, read(t, `
-name: named
-tables:
-  - {table: orders, columns: [id]}
-  - {table: customers, join: {customer_id: id}, columns: [name]}
-`))
+	b.apply(t, read(t, named))
 	b.engine.Chunk = 1000
 	b.quiet(t)
 	const statistics = "FROM pg_stat_user_tables WHERE relid = 'public.customers'::regclass"
@@ -96,12 +99,7 @@ func TestDeliver_ReadsSome(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeTrigger, shop+"; INSERT INTO public.customers VALUES (1, 'one'); INSERT INTO public.orders SELECT i, 1, now() FROM generate_series(1, 5000) AS i; ANALYZE")
 	b.capture(t, stream.ModeTrigger)
-	b.apply(t, read(t, `
-name: named
-tables:
-  - {table: orders, columns: [id]}
-  - {table: customers, join: {customer_id: id}, columns: [name]}
-`))
+	b.apply(t, read(t, named))
 	b.engine.Most = 20
 	b.quiet(t)
 	const statistics = "FROM pg_stat_user_tables WHERE relid = "
@@ -121,12 +119,7 @@ func TestRefresh_Walks(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stream.ModeTrigger, shop+"; INSERT INTO public.orders SELECT i, i % 2, now() FROM generate_series(1, 200) AS i")
 	b.capture(t, stream.ModeTrigger)
-	b.apply(t, read(t, `
-name: named
-tables:
-  - {table: orders, columns: [id]}
-  - {table: customers, join: {customer_id: id}, columns: [name]}
-`))
+	b.apply(t, read(t, named))
 	b.engine.Most, b.engine.Chunk = 20, 7
 	b.quiet(t)
 	for _, change := range []string{

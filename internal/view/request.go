@@ -9,10 +9,11 @@ import (
 
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/db"
+	"github.com/daymill/daymill/internal/postgres"
 )
 
-// ask inserts tasks for the tables of a view.
-func (e *Engine) ask(ctx context.Context, name, action string, who audit.Who, params db.ViewTaskInsertParams) (tasks []int64, err error) {
+// ask inserts tasks for the tables of a view: for some root keys, unless keys is nil.
+func (e *Engine) ask(ctx context.Context, name, action string, who audit.Who, params db.ViewTaskInsertParams, keys roots) (tasks []int64, err error) {
 	err = e.DB.Tx(ctx, func(tx pgx.Tx) error {
 		v, err := Get(ctx, tx, name)
 		if err != nil {
@@ -21,6 +22,11 @@ func (e *Engine) ask(ctx context.Context, name, action string, who audit.Who, pa
 		versions, err := Versions(ctx, tx, v.ID)
 		if err != nil {
 			return err
+		}
+		if keys != nil && len(versions) > 0 {
+			if err := versions[len(versions)-1].fit(ctx, tx, keys); err != nil {
+				return err
+			}
 		}
 		for _, version := range versions {
 			if params.Kind == TaskVerify && version.State != Serving {
@@ -51,29 +57,18 @@ func (e *Engine) Refresh(ctx context.Context, name string, keys [][]string, who 
 	params := db.ViewTaskInsertParams{Kind: TaskRefresh}
 	if keys == nil {
 		params.Kind = TaskBuild // The rows are refreshed in the table that serves.
-		return e.ask(ctx, name, "refresh view", who, params)
-	}
-	if err := e.fit(ctx, name, keys); err != nil {
-		return nil, err
+		return e.ask(ctx, name, "refresh view", who, params, nil)
 	}
 	var err error
 	if params.Keys, err = json.Marshal(keys); err != nil {
 		return nil, fmt.Errorf("write the keys of a refresh: %w", err)
 	}
-	return e.ask(ctx, name, "refresh view", who, params)
+	return e.ask(ctx, name, "refresh view", who, params, keys)
 }
 
 // fit returns a refusal if a text is not a value of a column of the root's key.
-func (e *Engine) fit(ctx context.Context, name string, keys roots) error {
-	v, err := Get(ctx, e.DB, name)
-	if err != nil {
-		return err
-	}
-	versions, err := Versions(ctx, e.DB, v.ID)
-	if err != nil || len(versions) == 0 {
-		return err
-	}
-	columns := versions[len(versions)-1].Plan.Key()
+func (v Version) fit(ctx context.Context, on postgres.DBTX, keys roots) error {
+	name, columns := v.Plan.Definition.Name, v.Plan.Key()
 	for _, key := range keys {
 		if len(key) != len(columns) {
 			return refusef("a key has %d columns, and the key of the root of view %s has %d: give a text for each key, or a JSON array of texts if the key has several columns", len(key), name, len(columns))
@@ -81,7 +76,7 @@ func (e *Engine) fit(ctx context.Context, name string, keys roots) error {
 	}
 	for k, values := range keys.arrays(len(columns)) {
 		var wrong *string
-		err := e.DB.QueryRow(ctx, "SELECT min(u.value) FROM pg_catalog.unnest($1::text[]) AS u (value) WHERE NOT view.fits(u.value, $2)", values, columns[k].Type).Scan(&wrong)
+		err := on.QueryRow(ctx, "SELECT min(u.value) FROM pg_catalog.unnest($1::text[]) AS u (value) WHERE NOT view.fits(u.value, $2)", values, columns[k].Type).Scan(&wrong)
 		if err != nil {
 			return fmt.Errorf("check the keys of a refresh: %w", err)
 		}
@@ -94,5 +89,5 @@ func (e *Engine) fit(ctx context.Context, name string, keys roots) error {
 
 // Verify requests a comparison of all rows with the SELECT.
 func (e *Engine) Verify(ctx context.Context, name string, repair bool, who audit.Who) ([]int64, error) {
-	return e.ask(ctx, name, "verify view", who, db.ViewTaskInsertParams{Kind: TaskVerify, Repair: repair})
+	return e.ask(ctx, name, "verify view", who, db.ViewTaskInsertParams{Kind: TaskVerify, Repair: repair}, nil)
 }

@@ -119,7 +119,7 @@ func TestChain(t *testing.T) {
 		b.equal(t, b.restored(t, restore.Config{Codec: codec}))
 	})
 
-	// It has a cluster of its own: while a COPY waits for its client, Postgres drops no database of the cluster, and whoever waits for that waits, too.
+	// It has a cluster of its own. It makes a COPY wait for its client, and until that has ended, no other test can drop a database of the same cluster.
 	t.Run("LockedTables", func(t *testing.T) {
 		t.Parallel()
 		server := pgtest.Server(t, map[string]string{"wal_level": "logical"})
