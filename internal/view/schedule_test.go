@@ -216,11 +216,13 @@ func TestSchedule(t *testing.T) {
 		b.sources = nil
 		b.apply(t, read(t, `
 name: report
-schedule: {every: 30s}
+schedule: {every: 30s, full: 20s}
 tables:
   - {table: customers, columns: [id, name]}
   - {table: refs, left: true, join: {id: customer_id}, columns: [what]}`))
 		b.quiet(t)
+		require.True(t, pgtest.Value[bool](t, b.DB, "SELECT bool_and(retry_at <= now() + interval '20 seconds') FROM view.task WHERE kind = 'compare'"),
+			"deletions are seen within full, from the first time on")
 		b.Do(t, "UPDATE public.refs SET customer_id = 3 WHERE id = 2; DELETE FROM public.refs WHERE id = 3")
 		_, err := b.engine.Refresh(t.Context(), "report", [][]string{{"1"}, {"2"}}, who)
 		require.NoError(t, err)

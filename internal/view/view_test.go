@@ -56,3 +56,25 @@ func TestInsightForge(t *testing.T) {
 		})
 	}
 }
+
+// TestFailure: a failed refresh is over when a build, or a verification that leaves nothing, has corrected its rows. Another refresh is about other rows.
+func TestFailure(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeTrigger, shop)
+	b.capture(t, stream.ModeTrigger)
+	b.apply(t, read(t, named))
+	b.quiet(t)
+	ended := func(kind, state string, differing int) bool {
+		b.Do(t, `INSERT INTO view.task (view_id, version_id, kind, state, differing, error, finished_at)
+			SELECT view_id, id, $1, $2, $3, 'no', now() FROM view.version`, kind, state, differing)
+		report, err := b.view(t, "named").Report(t.Context(), b.DB)
+		require.NoError(t, err)
+		return report.Failure == nil
+	}
+	require.False(t, ended(view.TaskRefresh, view.Failed, 0))
+	require.False(t, ended(view.TaskRefresh, view.Done, 0))
+	require.False(t, ended(view.TaskVerify, view.Done, 1))
+	require.True(t, ended(view.TaskVerify, view.Done, 0))
+	require.False(t, ended(view.TaskRefresh, view.Failed, 0))
+	require.True(t, ended(view.TaskBuild, view.Done, 0))
+}
