@@ -204,7 +204,7 @@ func TestSchedule(t *testing.T) {
 		require.EqualError(t, err, "a key has 2 columns, and the key of the root of view report has 1: give a text for each key, or a JSON array of texts if the key has several columns")
 		_, err = b.engine.Refresh(t.Context(), "report", [][]string{{"3"}, {"abc"}}, who)
 		require.EqualError(t, err, `"abc" is not a value of type bigint, which column id of the key of view report has: give keys of the root's rows`)
-		b.Do(t, `SELECT views.refresh('report', ARRAY['["3", "4"]'])`)
+		b.Do(t, `SELECT views.refresh('report', ARRAY['[3, 4]'])`)
 		b.step(t.Context(), t)
 		require.Equal(t, []string{"a key has 2 columns, and the key of orders has 1"}, pgtest.Column[string](t, b.DB, "SELECT error FROM view.task WHERE kind = 'refresh' AND state <> 'done'"))
 	})

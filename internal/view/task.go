@@ -102,7 +102,15 @@ func task(row db.ViewTaskGetRow) (Task, error) {
 		return t, fmt.Errorf("read a task: %w", err)
 	}
 	if t.keyed {
-		if err := json.Unmarshal([]byte(row.Keys), &t.Keys); err != nil {
+		var keys []json.RawMessage // In SQL, a value may be a number.
+		err := json.Unmarshal([]byte(row.Keys), &keys)
+		t.Keys = make(roots, len(keys))
+		for i, key := range keys {
+			if err == nil {
+				t.Keys[i], err = ParseKey(string(key))
+			}
+		}
+		if err != nil {
 			return t, fmt.Errorf("the keys of task %d cannot be read: give a text for each key, or a JSON array of texts if the key has several columns: %w", t.ID, err)
 		}
 	}
