@@ -5,7 +5,7 @@
 SELECT
     (CASE
         WHEN d.completed_at IS NOT NULL THEN d.events > 0
-        ELSE EXISTS(SELECT 1 FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = cast(@metric_date AS date) LIMIT 1)
+        ELSE analytics.has_metrics(cast(@metric_date AS date))
     END)::boolean AS had_events,
     (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
     coalesce(analytics.date_start(cast(@metric_date AS date)) < cast(@at_instant AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention,

@@ -60,7 +60,7 @@ SELECT
     q.may_lose::integer AS may_lose,
     (CASE
         WHEN d.completed_at IS NOT NULL THEN d.events > 0
-        ELSE EXISTS(SELECT 1 FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = @metric_date LIMIT 1)
+        ELSE analytics.has_metrics(@metric_date)
     END)::boolean AS had_events,
     (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
     coalesce(analytics.date_start(@metric_date) < cast(@at_instant AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention,

@@ -72,7 +72,7 @@ SELECT
     q.may_lose::integer AS may_lose,
     (CASE
         WHEN d.completed_at IS NOT NULL THEN d.events > 0
-        ELSE EXISTS(SELECT 1 FROM analytics.daily_entity_metrics AS m WHERE m.metric_date = $2 LIMIT 1)
+        ELSE analytics.has_metrics($2)
     END)::boolean AS had_events,
     (CASE WHEN d.completed_at IS NOT NULL THEN coalesce(d.events, 0) ELSE 0 END)::bigint AS recorded,
     coalesce(analytics.date_start($2) < cast($3 AS timestamptz) - i.event_retention, false)::boolean AS beyond_retention,

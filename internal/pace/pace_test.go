@@ -177,9 +177,39 @@ func TestSizeLearnsWhatIsFixed(t *testing.T) {
 	}
 }
 
+// Each of the 32 shards of a distributed table costs a statement its own time. So the time of a few rows grows with their number, and that of many
+// does not.
+func TestSize_Floor(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(50) {
+		noise := rand.New(rand.NewPCG(seed, seed))
+		size := pace.NewSize(1000, 1, 5000).Floor(250)
+		statements, tries := 0, 0
+		for left := 10_000; left > 0; tries++ {
+			value := min(left, int(size.Value()))
+			took := time.Duration(noise.Float64() * float64(min(32, value)) * float64(30*time.Millisecond))
+			if took > size.Limit() {
+				require.True(t, size.TimedOut(float64(value)))
+				continue
+			}
+			size.Took(float64(value), took)
+			left -= value
+			statements++
+		}
+		require.LessOrEqual(t, statements, 40, "seed %d", seed)
+		require.LessOrEqual(t, tries, 120, "seed %d", seed)
+	}
+	// What takes longer than patientLimit gets smaller.
+	size := pace.NewSize(1000, 1, 1000).Floor(250)
+	for range 10 {
+		require.True(t, size.TimedOut(size.Value()))
+	}
+	require.Less(t, size.Value(), 250.0)
+}
+
 func TestSizeGivesUp(t *testing.T) {
 	t.Parallel()
-	size := pace.NewSize(1000, 1, 1000)
+	size := pace.NewSize(1000, 1, 1000).Floor(250)
 	tries := 0
 	for size.TimedOut(size.Value()) { // At every size, down to the smallest.
 		tries++

@@ -9,6 +9,7 @@ import "time"
 // chooses the size by the rest, and adds the fixed part to the usual limit.
 type Size struct {
 	current, least, most float64
+	floor                float64 // see Floor
 
 	limit    time.Duration
 	timeouts int // in a row
@@ -23,6 +24,8 @@ const (
 	// maxLimit is the limit at which a statement that cannot be smaller is given up. Together with the pause after it, it
 	// must be shorter than the silence after which a run counts as dead.
 	maxLimit = 15 * time.Second
+	// patientLimit is the longest limit for which a statement stays at the floor.
+	patientLimit = 2 * time.Second
 	// apart is the least ratio of two sizes whose difference shows the fixed part.
 	apart = 1.5
 	// refMost is for how many statements a reference is used: statements at other times, or on other entities, may cost more
@@ -38,6 +41,14 @@ const (
 // NewSize returns a size that starts at first and stays between least and most.
 func NewSize(first, least, most float64) *Size {
 	return &Size{current: first, least: least, most: most, limit: Limit}
+}
+
+// Floor sets a size below which a statement gets no smaller as long as a longer limit, of up to patientLimit, may help. It is for statements whose
+// time grows with their size only as long as they are tiny: a few rows reach a few shards of a distributed table, and some hundred reach all.
+// Without a floor, one slow statement after another would end at a row at a time.
+func (s *Size) Floor(floor float64) *Size {
+	s.floor = floor
+	return s
 }
 
 // Value returns the size of the next statement.
@@ -75,7 +86,7 @@ func (s *Size) Took(size float64, took time.Duration) {
 	case took > Target/20:
 		factor = min(2, factor)
 	}
-	s.current = min(s.most, max(s.least, size*factor))
+	s.current = min(s.most, max(s.least, size*factor, min(size, s.floor)))
 }
 
 // learn separates the fixed part from the rest.
@@ -124,7 +135,8 @@ func (s *Size) TimedOut(size float64) bool {
 		slope := max(0, float64(s.limit-s.refTook)/(size-s.refSize))
 		s.fixed = max(0, min(s.fixed, s.refTook-time.Duration(slope*s.refSize)))
 	}
-	if s.timeouts > 2 || size <= s.least {
+	patient := size <= s.floor && 2*s.limit <= patientLimit
+	if s.timeouts > 2 || size <= s.least || patient {
 		switch {
 		case 2*s.limit <= maxLimit:
 			s.limit *= 2
@@ -132,6 +144,8 @@ func (s *Size) TimedOut(size float64) bool {
 			return false
 		}
 	}
-	s.current = max(s.least, size/2)
+	if s.current = max(s.least, size/2); patient || size > s.floor {
+		s.current = max(s.current, min(size, s.floor))
+	}
 	return true
 }

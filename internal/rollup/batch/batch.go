@@ -32,6 +32,8 @@ var ErrTooSlow = errors.New("one row of metrics cannot be written within thirtee
 
 const (
 	firstRows = 1_000
+	// fewRows is how many rows a batch has at least, unless it takes seconds.
+	fewRows = 250
 	// mostRows limits how many stored rows are read, and how many rows are compared, at a time, and so the memory for them.
 	mostRows = 25_000
 	// mostChanges limits a batch. A transaction that commits after it waits for all of its WAL, some 1.5 MB: with 25,000
@@ -85,7 +87,7 @@ func (p *Publisher) Publish(ctx context.Context, counted merge.Rows, after, upTo
 // write writes the changes in batches.
 func (p *Publisher) write(ctx context.Context, changes []change) error {
 	if p.writes == nil {
-		p.writes = pace.NewSize(firstRows, 1, mostChanges)
+		p.writes = pace.NewSize(firstRows, 1, mostChanges).Floor(fewRows)
 	}
 	for len(changes) > 0 {
 		if err := p.Alive(); err != nil {

@@ -1,0 +1,1 @@
+DROP FUNCTION analytics.has_metrics(date);
