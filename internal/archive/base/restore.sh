@@ -20,6 +20,15 @@ trap '
 # value prints a value of a JSON file.
 value() { sed -n "s/^  \"$2\": \"\(.*\)\",\{0,1\}$/\1/p" "$1"; }
 
+# moment prints a time of a JSON file, with as many digits as $at has, so that the texts sort like the times.
+moment() {
+  time=$(value "$1" "$2")
+  time=${time%Z}
+  [ ${#time} -ne 19 ] || time=$time.
+  while [ ${#time} -lt 26 ]; do time=${time}0; done
+  echo "$time"
+}
+
 # text prints the decrypted and decompressed content of a file.
 text() {
   case "$1" in
@@ -42,8 +51,7 @@ unpacked() {
 base=
 next= # position of the base after it
 for json in bases/*/base.json; do
-  moment=$(value "$json" at)
-  if [ "$at" \> "${moment%Z}" ]; then
+  if [ "$at" \> "$(moment "$json" at)" ]; then
     base=$(value "$json" position)
     next=
   elif [ -z "$next" ]; then
@@ -55,12 +63,31 @@ dir=bases/$(echo "$base" | tr / -)
 
 for json in gaps/*.json; do
   [ -e "$json" ] || continue
-  moment=$(value "$json" at)
-  if ! [ "$(value "$json" from)" \< "$base" ] && [ "$at" \> "${moment%Z}" ]; then
-    echo "the archive has a gap from $moment on, to its next base: $(value "$json" reason)" >&2
+  if ! [ "$(value "$json" from)" \< "$base" ] && [ "$at" \> "$(moment "$json" at)" ]; then
+    echo "the archive has a gap from $(value "$json" at) on, to its next base: $(value "$json" reason)" >&2
     exit 1
   fi
 done
+
+# Rows and the text of statements may look like any other line: inside has the line that ends them.
+inside='
+  function inside() {
+    if (until != "") { if ($0 == until) until = ""; return 1 }
+    if (/^COPY /) until = "\\."
+    if (/^SELECT [$]ddl[0-9]*[$]$/) until = substr($0, 8) " \\gexec"
+    return until != ""
+  }'
+
+# whole prints how many lines of the unsealed segment are complete transactions, where they end, and the time of the last one. The segment may
+# end in the middle of a transaction, and of a line.
+whole() {
+  LC_ALL=C awk "$inside"'
+    inside() { next }
+    /^BEGIN; -- / { begun = substr($4, 1, 26) }
+    /^COMMIT; -- / && length($0) == 28 { whole = NR; here = $3; last = begun }
+    /^-- at / && length($0) == 51 { whole = NR; here = $3 }
+    END { print whole + 0, here, last }' "$1"
+}
 
 # The segments, from the one with the base's position on.
 final= # the position where the last segment ends, if it is sealed, or begins
@@ -79,32 +106,34 @@ fi
 sums() { awk -F'"' '/"name":/ { name = $4 } /"sha256":/ { print $4 "  " name }' "$@"; }
 sums manifest.json | grep '\.sql$' | sha256sum -c --quiet >&2
 sums "$dir/base.json" | sha256sum -c --quiet >&2
+end= # position up to which the archive has transactions
+last= # time of the last one
 for segment in $segments; do
-  open=1
-  final=$(echo "$segment" | tr - /)
-  [ -e "segments/$segment.sql.json" ] || continue
+  json=segments/$segment.sql.json
+  if [ ! -e "$json" ]; then
+    open=1
+    final=$(echo "$segment" | tr - /)
+    found=$(whole "segments/$segment.sql")
+    lines=${found%% *}
+    found=${found#* }
+    end=${found% *}
+    end=${end:-$final}
+    [ -z "${found#* }" ] || last=${found#* }
+    continue
+  fi
   open=0
-  final=$(value "segments/$segment.sql.json" to)
-  sums "segments/$segment.sql.json" | sha256sum -c --quiet >&2
+  final=$(value "$json" to)
+  end=$final
+  last=$(moment "$json" last_commit)
+  [ "$last" \> 0002 ] || last= # There was none since the last gap.
+  sums "$json" | sha256sum -c --quiet >&2
 done
 
-# Rows and the text of statements may look like any other line: inside has the line that ends them.
-inside='
-  function inside() {
-    if (until != "") { if ($0 == until) until = ""; return 1 }
-    if (/^COPY /) until = "\\."
-    if (/^SELECT [$]ddl[0-9]*[$]$/) until = substr($0, 8) " \\gexec"
-    return until != ""
-  }'
-
-# whole prints the complete transactions of the unsealed segment, which may end in the middle of one.
-whole() {
-  lines=$(LC_ALL=C awk "$inside"'
-    inside() { next }
-    /^COMMIT; -- / && length($0) == 28 || /^-- at / { whole = NR }
-    END { print whole + 0 }' "$1")
-  head -n "$lines" "$1"
-}
+# A base can be made before the transactions before it are written. Without a later base, nothing shows that later ones are not missing.
+if [ "$at" != 9999 ] && [ "$last" \< "$at" ] && { [ -z "$next" ] || [ "$end" \< "$next" ]; }; then
+  echo "the archive does not have all transactions before ${next:+its base }${next:-that time}${last:+: its last one is of $last}" >&2
+  exit 1
+fi
 
 # If a command fails, the text ends there: psql rolls back its transaction, and does not print the last line.
 begun=yes
@@ -132,11 +161,11 @@ EMPTY
   cat prelude.sql
   for segment in $segments; do
     if [ ! -e "segments/$segment.sql.json" ]; then
-      whole "segments/$segment.sql"
+      head -n "$lines" "segments/$segment.sql"
     else
       text "$(sums "segments/$segment.sql.json" | cut -c 67-)"
     fi
-  done | LC_ALL=C awk -v base="$base" -v next_base="$next" -v at="$at" -v final="$final" -v open="${open-}" "$inside"'
+  done | LC_ALL=C awk -v base="$base" -v at="$at" -v final="$final" -v open="${open-}" "$inside"'
     # Statements that change a row are sent to the server together, because each message costs a round trip.
     function flush() { if (held != "") print held ";"; held = ""; size = 0 }
     function statement(text) {
@@ -159,12 +188,6 @@ EMPTY
     /^COMMIT; -- / { within = skip = 0 }
     END {
       if (failed) exit 1
-      # A base can be made before the transactions before it are written. Without a later base, nothing shows that later ones are not missing.
-      if (at != "9999" && !over && last < at && (next_base == "" || here < next_base)) {
-        print "the archive does not have all transactions before " (next_base == "" ? "that time" : "its base " next_base) \
-          (last == "" ? "" : ": its last one is of " last) >"/dev/stderr"
-        exit 1
-      }
       flush()
       if (within || until != "" || end != "" && end != final && !(open + 0 && end == "none")) torn()
     }'

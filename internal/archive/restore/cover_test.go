@@ -4,10 +4,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/archive/base"
@@ -15,6 +17,7 @@ import (
 	"github.com/daymill/daymill/internal/archive/keeper"
 	"github.com/daymill/daymill/internal/archive/restore"
 	"github.com/daymill/daymill/internal/archive/retention"
+	"github.com/daymill/daymill/internal/archive/segment"
 	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/pgserver"
 	"github.com/daymill/daymill/internal/telemetry"
@@ -29,6 +32,7 @@ func TestCover(t *testing.T) {
 		"BeforeGap":    beforeGap,
 		"LateBase":     lateBase,
 		"LaterThanAll": laterThanAll,
+		"LastMoment":   lastMoment,
 		"PrunedScript": prunedScript,
 		"TwoKeepers":   twoKeepers,
 	} {
@@ -78,7 +82,9 @@ func (b *testBundle) denied(t *testing.T, m moment, position, time, script strin
 	require.ErrorContains(t, err, position)
 	_, err = restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.fresh(t), Target: chain.Target{Time: m.at}})
 	require.ErrorContains(t, err, time)
-	require.Contains(t, b.refused(t, b.fresh(t), m.at.UTC().Format(scriptTime)), script)
+	into := b.fresh(t)
+	require.Contains(t, b.refused(t, into, m.at.UTC().Format(scriptTime)), script)
+	require.Equal(t, "true", b.value(t, into, "SELECT (to_regclass('t') IS NULL)::text"), "the script has restored something before it refused")
 }
 
 func (b *testBundle) loseSlot(t *testing.T) {
@@ -187,6 +193,35 @@ func laterThanAll(t *testing.T, b *testBundle) {
 	stop()
 	b.exact(t, m)
 	b.exact(t, later)
+}
+
+// lastMoment: the time of the last transaction is covered, also if a gap begins there. In JSON it has no zeros at its end, which must not make it
+// seem earlier.
+func lastMoment(t *testing.T, b *testBundle) {
+	t.Helper()
+	stop := b.keep(t)
+	b.caughtUp(t)
+	stop()
+	archive := b.chain(t)
+	to, last := archive.Written()
+	path := archive.OpenPath()
+	whole := last.Add(time.Second).Truncate(time.Second)
+	content := strings.ReplaceAll(read(t, path), last.Format(scriptTime), whole.Format(scriptTime))
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	lsn, err := pglogrepl.ParseLSN(to)
+	require.NoError(t, err)
+	m := moment{target: chain.Target{LSN: lsn}, at: whole, want: b.value(t, b.db.URL, rowsOfT)}
+	b.exact(t, m)
+	codec, err := archive.Manifest.Codec()
+	require.NoError(t, err)
+	require.NoError(t, segment.Finish(t.Context(), b.store, codec))
+	b.exact(t, m)
+	b.loseSlot(t)
+	stop = b.keepSoon(t)
+	b.eventually(t, func(c chain.Chain) bool { return len(c.Bases) == 2 && !c.Gapped() })
+	stop()
+	require.Equal(t, whole, b.chain(t).Gaps[0].At)
+	b.exact(t, m)
 }
 
 // prunedScript: transactions after an old base were pruned.
