@@ -11,8 +11,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/daymill/daymill/internal/archive/base"
 	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/restore"
+	"github.com/daymill/daymill/internal/archive/retention"
 	"github.com/daymill/daymill/internal/archive/segment"
 	"github.com/daymill/daymill/internal/archive/stream"
 	"github.com/daymill/daymill/internal/pace"
@@ -81,6 +83,68 @@ func TestOlder(t *testing.T) {
 			b.exact(t, m)
 		})
 	}
+}
+
+// TestOlder_Pruned: pruning keeps what the archive knows of its last transaction, by which an older copy of the database is noticed.
+func TestOlder_Pruned(t *testing.T) {
+	t.Parallel()
+	b := setupAlone(t)
+	backup := filepath.Join(t.TempDir(), "backup")
+	stop := b.keep(t)
+	b.psql(t, "-c", "INSERT INTO t VALUES (1)")
+	b.caughtUp(t)
+	stop()
+	pgtest.Replace(t, b.server, b.server.DataDir(), backup)
+	b.db.Reset()
+	stop = b.keep(t)
+	b.psql(t, "-c", "INSERT INTO t VALUES (2)")
+	b.caughtUp(t)
+	stop()
+	archive := b.chain(t)
+	codec, err := archive.Manifest.Codec()
+	require.NoError(t, err)
+	require.NoError(t, segment.Finish(t.Context(), b.store, codec))
+	made, err := base.Take(t.Context(), b.config(), "a test")
+	require.NoError(t, err)
+	_, err = retention.Prune(t.Context(), b.store, retention.Default(), made.At.Add(8*24*time.Hour))
+	require.NoError(t, err)
+	b.equal(t, b.restored(t, restore.Config{}))
+	pgtest.Replace(t, b.server, backup, b.server.DataDir())
+	b.db.Reset()
+	b.psql(t, "-c", "INSERT INTO t VALUES (3)", "-c", fmt.Sprintf(filler, 5000))
+	heard := &errorsHeard{}
+	stop = b.keepSoon(t, heard)
+	require.Eventually(t, func() bool { return strings.Contains(heard.all(), stream.ErrOlder.Error()) }, time.Minute, 10*time.Millisecond)
+	stop()
+}
+
+// TestOlder_AfterGap: an older copy of the database is from before a gap, after which nothing was archived yet.
+func TestOlder_AfterGap(t *testing.T) {
+	t.Parallel()
+	b := setupAlone(t)
+	backup := filepath.Join(t.TempDir(), "backup")
+	stop := b.keep(t)
+	b.psql(t, "-c", "INSERT INTO t VALUES (1)")
+	b.caughtUp(t)
+	stop()
+	pgtest.Replace(t, b.server, b.server.DataDir(), backup)
+	b.db.Reset()
+	b.loseSlot(t)
+	b.psql(t, "-c", "INSERT INTO t VALUES (2)")
+	stop = b.keepSoon(t)
+	b.gapped(t, "is gone")
+	stop()
+	pgtest.Replace(t, b.server, backup, b.server.DataDir())
+	b.db.Reset()
+	b.psql(t, "-c", "INSERT INTO t VALUES (3)", "-c", fmt.Sprintf(filler, 5000))
+	heard := &errorsHeard{}
+	stop = b.keepSoon(t, heard)
+	require.Eventually(t, func() bool { return strings.Contains(heard.all(), stream.ErrOlder.Error()) }, time.Minute, 10*time.Millisecond)
+	b.eventually(t, func(c chain.Chain) bool { return len(c.Bases) == 3 && !c.Gapped() })
+	b.psql(t, "-c", "INSERT INTO t VALUES (4)")
+	b.caughtUp(t)
+	stop()
+	b.equal(t, b.restored(t, restore.Config{}))
 }
 
 // TestIdlePosition: an idle stream has written a position that the server then lost in a crash. A new transaction before that position is not

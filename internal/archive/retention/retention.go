@@ -49,19 +49,14 @@ func Make(c chain.Chain, rule Rule, now time.Time) (p Plan) {
 		}
 	}
 	p.Anchor = anchor.Position
-	for _, s := range c.Segments {
-		if s.To <= anchor.Position {
-			p.Segments = append(p.Segments, s)
-			p.Bytes += s.File.Bytes
-			p.From = max(p.From, s.To)
-		}
-	}
-	// After a gap the segments begin with the base.
-	for _, s := range c.Segments {
-		if s.To > anchor.Position {
-			p.From = s.From
+	for i, s := range c.Segments {
+		// The last segment always stays: it says which transaction was archived last, by which the stream notices an older copy of the database.
+		if s.To > anchor.Position || i == len(c.Segments)-1 {
+			p.From = s.From // After a gap the segments begin with the base.
 			break
 		}
+		p.Segments = append(p.Segments, s)
+		p.Bytes += s.File.Bytes
 	}
 	months := map[string]bool{}
 	for _, b := range c.Bases {

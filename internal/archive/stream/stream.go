@@ -183,6 +183,10 @@ func open(ctx context.Context, config Config, files *chain.Reader) (o opened, er
 		return o, err
 	}
 	o.confirmed, err = check(ctx, config, o.manifest, o.writer.To)
+	// After a gap, the chain begins where its slot was created. A slot that is behind that comes from an older copy of the database.
+	if err == nil && archive.Begins() > o.manifest.From && o.confirmed < begins {
+		err = fmt.Errorf("%w: its slot %s is from before the last gap", ErrOlder, o.manifest.Slot)
+	}
 	return o, err
 }
 
