@@ -1,15 +1,20 @@
 package ddl
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// plain returns the statement of a message as a restore runs it: without CONCURRENTLY, which cannot run in a transaction, and without tablespaces
-// and temporary objects, which are not in an archive. It is empty if nothing remains, such as for a statement that only ends one that ran before.
+// plain returns the statement of a message as a restore runs it: without CONCURRENTLY, which cannot run in a transaction, and without tablespaces,
+// temporary objects and later large objects, which are not in an archive. It is empty if nothing remains, such as for a statement that only ends one that ran before.
 func (s statement) plain(m Message) string {
 	if len(s.tokens) < 2 { //nolint:mnd // A verb and an object.
 		return s.text
 	}
 	s = s.bounded(m.Bound)
 	switch verb, object := s.tokens[0].text, s.object(); {
+	case s.largeObject():
+		return ""
 	case verb == "GRANT" || verb == "REVOKE":
 		return s.permanent(m.Temporary)
 	case verb == "DROP" && object == "INDEX":
@@ -34,6 +39,13 @@ func (s statement) object() string {
 		}
 	}
 	return ""
+}
+
+// largeObject reports whether the statement is about large objects: GRANT, REVOKE, COMMENT and SECURITY LABEL name them after ON, and ALTER at once.
+func (s statement) largeObject() bool {
+	before := map[string]string{"GRANT": "ON", "REVOKE": "ON", "COMMENT": "ON", "SECURITY": "ON", "ALTER": "ALTER"}[s.tokens[0].text]
+	at := 1 + slices.IndexFunc(s.tokens, func(t token) bool { return t.depth == 0 && t.text == before })
+	return at > 0 && at+1 < len(s.tokens) && s.tokens[at].text == "LARGE" && s.tokens[at+1].text == "OBJECT"
 }
 
 // dropIndex returns a DROP INDEX that does not fail if the index is missing: one that a failed CREATE INDEX CONCURRENTLY has left is not in

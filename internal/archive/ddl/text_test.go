@@ -77,6 +77,25 @@ func TestReader_Bound(t *testing.T) {
 	}
 }
 
+// A restore has the large objects of the base only.
+func TestReader_LargeObject(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ tag, query, want string }{
+		{"GRANT", "grant select, update on large object 4711, 4712 to app", ""},
+		{"REVOKE", "REVOKE GRANT OPTION FOR ALL PRIVILEGES ON LARGE OBJECT 4711 FROM PUBLIC", ""},
+		{"COMMENT", "COMMENT ON LARGE OBJECT 4711 IS 'x'", ""},
+		{"ALTER LARGE OBJECT", "ALTER LARGE OBJECT 4711 OWNER TO app", ""},
+		{"SECURITY LABEL", "SECURITY LABEL FOR p ON LARGE OBJECT 4711 IS 'x'", ""},
+		{"GRANT", "GRANT SELECT (large) ON object TO large", "GRANT SELECT (large) ON object TO large"},
+		{"COMMENT", "COMMENT ON COLUMN large.object IS 'ON LARGE OBJECT'", "COMMENT ON COLUMN large.object IS 'ON LARGE OBJECT'"},
+		{"ALTER TABLE", "ALTER TABLE large ADD object int", "ALTER TABLE large ADD object int"},
+	} {
+		text, err := (&ddl.Reader{}).Text(ddl.Message{Tag: c.tag, Query: c.query})
+		require.NoError(t, err)
+		require.Equal(t, c.want, text)
+	}
+}
+
 // A restore does not have the temporary objects.
 func TestReader_Temporary(t *testing.T) {
 	t.Parallel()
