@@ -25,7 +25,11 @@ const (
 	restoreDump   = "restore: `pg_restore` of a dump made at the end"
 	loadAlone     = "pgbench alone"
 	loadArchived  = "pgbench while archived"
+	loadReplayed  = "pgbench alone, for the transactions of a restore" // Only for a ratio.
 )
+
+// replayed is how many runs of pgbench the archive has, and a restore repeats.
+const replayed = 2
 
 // archived is one round of the scenario: a database of pgbench with an archive.
 type archived struct {
@@ -78,7 +82,7 @@ func archiveTransactions(ctx context.Context, b *bench) (result Result, err erro
 			{ID: "archive.stream", What: "time to archive transactions that are waiting, against `pg_recvlogical`", Value: into.ratio(wall, streamArchive, streamRaw)},
 			{ID: "archive.base", What: "time of a base, against `pg_dump`", Value: into.ratio(wall, baseArchive, basePlain)},
 			{ID: "archive.restore", What: "time of a restore with all transactions, against `pg_restore` of a dump made at the end", Value: into.ratio(wall, restoreAll, restoreDump)},
-			{ID: "archive.replay", What: "time of that restore, against the time that the workload took", Value: into.ratio(wall, restoreAll, loadAlone)},
+			{ID: "archive.replay", What: "time of that restore, against the time that its workload took", Value: into.ratio(wall, restoreAll, loadReplayed)},
 			{ID: "archive.load", What: "transactions per second of pgbench while archived, against alone", Value: into.ratio(rate, loadArchived, loadAlone)},
 			{ID: "archive.plain", What: "text of a transaction", Unit: "bytes", Value: spread(plain)},
 			{ID: "archive.packed", What: "text of a transaction, compressed with gzip", Unit: "bytes", Value: spread(packed)},
@@ -203,6 +207,8 @@ func (a *archived) restores(ctx context.Context) error {
 		return err
 	}
 	a.into[restoreAll] = append(a.into[restoreAll], sample{wall: milliseconds(p.took)}.with(p.memory))
+	alone := a.into[loadAlone][len(a.into[loadAlone])-1]
+	a.into[loadReplayed] = append(a.into[loadReplayed], sample{wall: replayed * alone[wall]})
 	fromDump, err := a.create(ctx, "from_dump")
 	if err != nil {
 		return err
@@ -238,19 +244,18 @@ func (a *archived) sizes(ctx context.Context) (s sizes, err error) {
 	if err != nil {
 		return s, err
 	}
-	const runs = 2 // that were archived
 	for _, path := range lists {
 		info, err := os.Stat(path)
 		if err != nil {
 			return s, err
 		}
-		s.text += float64(info.Size()) / float64(runs*a.per)
+		s.text += float64(info.Size()) / float64(replayed*a.per)
 	}
 	output, err := exec.CommandContext(ctx, "sh", "-c", `cat "$1"/segments/*.sql | gzip -6 | wc -c`, "sh", a.dir).Output()
 	if err == nil {
 		_, err = fmt.Sscan(string(output), &s.packed)
 	}
-	s.packed /= runs * float64(a.per)
+	s.packed /= replayed * float64(a.per)
 	if err != nil {
 		return s, err
 	}
