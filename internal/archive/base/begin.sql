@@ -73,6 +73,38 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
 END
 $$;
 
+-- lend makes a role a member of those of which it was one when a statement ran, unless it is. take_back ends that, in the same transaction, so
+-- that nobody else sees it.
+CREATE TABLE daymill_restore.lent (name text NOT NULL);
+CREATE FUNCTION daymill_restore.lend(the_role text, the_names text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    the_name text;
+BEGIN
+    FOR the_name IN SELECT r.rolname FROM pg_roles AS r WHERE r.rolname = ANY (the_names) AND NOT pg_has_role(the_role, r.oid, 'MEMBER') LOOP
+        BEGIN
+            EXECUTE format('GRANT %I TO %I', the_name, the_role);
+            INSERT INTO daymill_restore.lent (name) VALUES (the_name);
+        EXCEPTION WHEN invalid_grant_operation THEN
+            NULL; -- Here, that role is a member of this one.
+        END;
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION daymill_restore.take_back(the_role text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    the_name text;
+BEGIN
+    FOR the_name IN DELETE FROM daymill_restore.lent RETURNING name LOOP
+        EXECUTE format('REVOKE %I FROM %I', the_name, the_role);
+    END LOOP;
+END
+$$;
+
 -- set sets a setting that a statement ran with, if this machine allows the value. It may have other locales.
 CREATE FUNCTION daymill_restore.set(the_name text, the_value text) RETURNS void
 LANGUAGE plpgsql

@@ -235,6 +235,16 @@ BEGIN
 END
 $$;
 
+-- member adds the roles of which the caller is a member: a statement may need their rights, and Postgres fires no event trigger for GRANT role.
+CREATE FUNCTION daymill_archive.member(the_settings json) RETURNS json
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT the_settings::jsonb || jsonb_build_object('member', coalesce((
+        SELECT array_agg(o.rolname ORDER BY o.rolname)::text FROM pg_roles AS r INNER JOIN pg_roles AS o ON o.oid <> r.oid AND pg_has_role(r.oid, o.oid, 'MEMBER')
+        WHERE r.rolname = the_settings ->> 'role' AND NOT r.rolsuper AND o.rolname <> 'pg_database_owner'
+    ), ''))
+$$;
+
 -- begun marks the beginning of statements whose rows come before their own message.
 CREATE FUNCTION daymill_archive.begun() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -243,7 +253,8 @@ DECLARE
     the_caller json := current_setting('daymill_archive.caller')::json;
 BEGIN
     PERFORM daymill_archive.roles();
-    PERFORM daymill_archive.say(json_build_object('kind', 'begin', 'tag', tg_tag, 'settings', json_build_object('role', the_caller #>> '{settings,role}')));
+    PERFORM daymill_archive.say(json_build_object('kind', 'begin', 'tag', tg_tag,
+        'settings', daymill_archive.member(json_build_object('role', the_caller #>> '{settings,role}'))));
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'daymill could not archive the beginning of %: %', tg_tag, SQLERRM;
 END
@@ -337,7 +348,7 @@ BEGIN
     END IF;
     PERFORM daymill_archive.roles();
     PERFORM daymill_archive.say(json_build_object('kind', 'end', 'tag', the_tag, 'skip', skip, 'query', current_query(), 'context', the_context,
-        'settings', the_settings, 'objects', objects, 'sql', statement, 'bodies', bodies, 'bound', bound, 'temporary', temporary, 'pid', pg_backend_pid(),
+        'settings', daymill_archive.member(the_settings), 'objects', objects, 'sql', statement, 'bodies', bodies, 'bound', bound, 'temporary', temporary, 'pid', pg_backend_pid(),
         'at', extract(epoch FROM statement_timestamp())::text));
     INSERT INTO daymill_archive.identity (relation, name)
     SELECT a.attrelid, a.attname FROM pg_event_trigger_ddl_commands() AS c

@@ -102,3 +102,21 @@ func roleMadeLater(t *testing.T, b *testBundle) {
 	b.psql(t, "-c", "DROP OWNED BY archive_newcomer; DROP ROLE archive_newcomer")
 	require.Equal(t, "archive_newcomer false false", b.value(t, b.restored(t, restore.Config{}), owner))
 }
+
+// memberLater: nor does it for GRANT role TO role, but later statements of a member need the rights of the role. A restore does not leave it a member.
+func memberLater(t *testing.T, b *testBundle) {
+	t.Helper()
+	b.psql(t, "-c", "CREATE ROLE archive_member; CREATE ROLE archive_outer; CREATE ROLE archive_inner; CREATE SCHEMA ours AUTHORIZATION archive_inner",
+		"-c", "GRANT archive_inner TO archive_outer; GRANT archive_outer TO archive_member",
+		"-c", "SET ROLE archive_member; CREATE TABLE ours.v AS SELECT 1 AS i; CREATE TABLE ours.w (i int); ALTER TABLE ours.w OWNER TO archive_inner; RESET ROLE",
+		"-c", "REVOKE archive_inner FROM archive_outer; REVOKE archive_outer FROM archive_member; INSERT INTO ours.w VALUES (1)")
+	stop := b.run(t, 0)
+	b.caughtUp(t)
+	stop()
+	b.equal(t, b.restored(t, restore.Config{}))
+	into := b.fresh(t)
+	b.script(t, into)
+	b.equal(t, into)
+	const members = "SELECT count(*)::text FROM pg_auth_members AS m WHERE m.member IN ('archive_member'::regrole, 'archive_outer'::regrole)"
+	require.Equal(t, "0", b.value(t, into, members))
+}

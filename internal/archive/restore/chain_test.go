@@ -150,6 +150,11 @@ func TestChain(t *testing.T) {
 		require.Equal(t, "1", b.value(t, b.restored(t, restore.Config{Target: chain.Target{LSN: before}}), "SELECT string_agg(id::text, ' ') FROM t"))
 	})
 
+	t.Run("MemberLater", func(t *testing.T) {
+		t.Parallel()
+		memberLater(t, setup(t, base.Options{}))
+	})
+
 	// No event trigger fires for a table that EXPLAIN ANALYZE creates: the archive records a gap, and continues from a base that has the table.
 	t.Run("Unnoticed", func(t *testing.T) {
 		t.Parallel()

@@ -49,7 +49,8 @@ type decoder struct {
 	at     time.Time
 	gap    *chain.Gap // the transaction has a schema change that the archive does not have
 	tag    string     // command tag of a statement whose rows come before its message; empty if there is none
-	role   string     // of that statement
+	// settings has the role of that statement, and the roles of which it is a member.
+	settings map[string]string
 
 	// Consecutive rows of one table: the first few are held back.
 	of      *row.Table
@@ -243,7 +244,7 @@ func (d *decoder) create(ctx context.Context, t *known) error {
 		}
 		columns[i] = row.Name(name) + " " + typeName
 	}
-	d.block(map[string]string{"role": d.role, "search_path": "pg_catalog"}, "CREATE TABLE IF NOT EXISTS "+t.Name+" ("+strings.Join(columns, ", ")+")")
+	d.block(map[string]string{"role": d.settings["role"], "member": d.settings["member"], "search_path": "pg_catalog"}, "CREATE TABLE IF NOT EXISTS "+t.Name+" ("+strings.Join(columns, ", ")+")")
 	return nil
 }
 
@@ -316,7 +317,7 @@ func (d *decoder) message(m *pglogrepl.LogicalDecodingMessage) error {
 	}
 	switch message.Kind {
 	case ddl.KindBegin:
-		d.tag, d.role = message.Tag, message.Settings["role"]
+		d.tag, d.settings = message.Tag, message.Settings
 	case ddl.KindEnd:
 		if message.Tag == d.tag {
 			d.tag = ""
@@ -368,7 +369,7 @@ func (d *decoder) block(settings map[string]string, text string) {
 	var back []string
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		// The machine of a restore may not have the tablespace.
-		if pinned[name] == settings[name] || name == "role" || name == "default_tablespace" {
+		if pinned[name] == settings[name] || name == "role" || name == "member" || name == "default_tablespace" {
 			continue
 		}
 		if name != "search_path" {
@@ -377,7 +378,10 @@ func (d *decoder) block(settings map[string]string, text string) {
 		back = append(back, name)
 	}
 	path, has := settings["search_path"]
-	role := settings["role"]
+	role, member := settings["role"], settings["member"]
+	if member != "" {
+		b.WriteString("SELECT daymill_restore.lend(" + row.Literal(role) + ", " + row.Literal(member) + ");\n")
+	}
 	if role != "" {
 		b.WriteString("SET LOCAL ROLE " + row.Name(role) + ";\n")
 	}
@@ -391,6 +395,9 @@ func (d *decoder) block(settings map[string]string, text string) {
 	b.WriteString("SELECT " + tag + "\n" + text + "\n" + tag + " \\gexec\n")
 	if role != "" {
 		b.WriteString("RESET ROLE;\n")
+	}
+	if member != "" {
+		b.WriteString("SELECT daymill_restore.take_back(" + row.Literal(role) + ");\n")
 	}
 	for _, name := range back {
 		b.WriteString("SET LOCAL \"" + name + "\" = " + pinnedSQL(name) + ";\n")

@@ -31,6 +31,7 @@ func archive() []broken {
 		edit("Archive/DDL/Temporary", pkg, "^TestRestore$/^Workload$", "internal/archive/ddl/plain.go", "", "return s.permanent(m.Temporary)", "return s.text"),
 		edit("Archive/DDL/Rewritten", pkg, "^TestRestore$/^OddSettings$", installSQL, "", "PERFORM daymill_archive.ship(the_table::oid);", "NULL;"),
 		edit("Archive/DDL/Role", pkg, "^TestRestore$/^RoleMadeLater$", installSQL, "", "INSERT INTO daymill_archive.role (name) VALUES (the.name);", "CONTINUE;"),
+		edit("Archive/DDL/Member", pkg, "^TestChain$/^MemberLater$", decodeGo, "", `role, member := settings["role"], settings["member"]`, `role, member := settings["role"], ""`),
 		edit("Archive/DDL/Seal", pkg, "^TestRestore$/^ForgedSetting$", installSQL, "", "left(the_setting, 64) = daymill_archive.seal(the_name, substr(the_setting, 65))", "length(the_setting) > 0"),
 		edit("Archive/DDL/Tablespace", pkg, "^TestRestore$/^Tablespaces$", decodeGo, "", ` || name == "default_tablespace"`, ""),
 		edit("Archive/Row/One", pkg, "^TestRestore$/^Workload$", "internal/archive/row/row.go", "", `condition + " LIMIT 1)"`, `condition + ")"`),
