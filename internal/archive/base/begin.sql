@@ -73,34 +73,45 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
 END
 $$;
 
--- lend makes a role a member of those of which it was one when a statement ran, unless it is. take_back ends that, in the same transaction, so
--- that nobody else sees it.
-CREATE TABLE daymill_restore.lent (name text NOT NULL);
-CREATE FUNCTION daymill_restore.lend(the_role text, the_names text[]) RETURNS void
+-- lend gives a role the rights that it had when a statement ran, unless it has them: it becomes a member of roles, the owner of the database, or
+-- may create schemas. take_back ends that, in the same transaction, so that nobody else sees it.
+CREATE TABLE daymill_restore.lent (back text NOT NULL);
+CREATE FUNCTION daymill_restore.lend(the_role text, the_names text[], creates boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     the_name text;
+    the_owner text;
 BEGIN
     FOR the_name IN SELECT r.rolname FROM pg_roles AS r WHERE r.rolname = ANY (the_names) AND NOT pg_has_role(the_role, r.oid, 'MEMBER') LOOP
+        IF the_name = 'pg_database_owner' THEN
+            SELECT r.rolname INTO the_owner FROM pg_database AS d INNER JOIN pg_roles AS r ON r.oid = d.datdba WHERE d.datname = current_database();
+            EXECUTE format('ALTER DATABASE %I OWNER TO %I', current_database(), the_role);
+            INSERT INTO daymill_restore.lent (back) VALUES (format('ALTER DATABASE %I OWNER TO %I', current_database(), the_owner));
+            CONTINUE;
+        END IF;
         BEGIN
             EXECUTE format('GRANT %I TO %I', the_name, the_role);
-            INSERT INTO daymill_restore.lent (name) VALUES (the_name);
+            INSERT INTO daymill_restore.lent (back) VALUES (format('REVOKE %I FROM %I', the_name, the_role));
         EXCEPTION WHEN invalid_grant_operation THEN
             NULL; -- Here, that role is a member of this one.
         END;
     END LOOP;
+    IF creates AND NOT has_database_privilege(the_role, current_database(), 'CREATE') THEN
+        EXECUTE format('GRANT CREATE ON DATABASE %I TO %I', current_database(), the_role);
+        INSERT INTO daymill_restore.lent (back) VALUES (format('REVOKE CREATE ON DATABASE %I FROM %I', current_database(), the_role));
+    END IF;
 END
 $$;
 
-CREATE FUNCTION daymill_restore.take_back(the_role text) RETURNS void
+CREATE FUNCTION daymill_restore.take_back() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    the_name text;
+    the_statement text;
 BEGIN
-    FOR the_name IN DELETE FROM daymill_restore.lent RETURNING name LOOP
-        EXECUTE format('REVOKE %I FROM %I', the_name, the_role);
+    FOR the_statement IN DELETE FROM daymill_restore.lent RETURNING back LOOP
+        EXECUTE the_statement;
     END LOOP;
 END
 $$;

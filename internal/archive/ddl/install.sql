@@ -235,14 +235,17 @@ BEGIN
 END
 $$;
 
--- member adds the roles of which the caller is a member: a statement may need their rights, and Postgres fires no event trigger for GRANT role.
-CREATE FUNCTION daymill_archive.member(the_settings json) RETURNS json
+-- rights adds the rights of the caller that a restore does not have by itself: the roles of which it is a member (the owner of the database is one
+-- of pg_database_owner), because Postgres fires no event trigger for GRANT role, and whether it may create schemas, which belongs to the database.
+CREATE FUNCTION daymill_archive.rights(the_settings json) RETURNS json
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT the_settings::jsonb || jsonb_build_object('member', coalesce((
-        SELECT array_agg(o.rolname ORDER BY o.rolname)::text FROM pg_roles AS r INNER JOIN pg_roles AS o ON o.oid <> r.oid AND pg_has_role(r.oid, o.oid, 'MEMBER')
-        WHERE r.rolname = the_settings ->> 'role' AND NOT r.rolsuper AND o.rolname <> 'pg_database_owner'
-    ), ''))
+    SELECT the_settings::jsonb || coalesce((
+        SELECT jsonb_build_object('member', ARRAY(
+            SELECT o.rolname FROM pg_roles AS o WHERE o.oid <> r.oid AND pg_has_role(r.oid, o.oid, 'MEMBER') ORDER BY o.rolname
+        )::text, 'creates', has_database_privilege(r.oid, current_database(), 'CREATE')::text)
+        FROM pg_roles AS r WHERE r.rolname = the_settings ->> 'role' AND NOT r.rolsuper
+    ), '{}')
 $$;
 
 -- begun marks the beginning of statements whose rows come before their own message.
@@ -254,7 +257,7 @@ DECLARE
 BEGIN
     PERFORM daymill_archive.roles();
     PERFORM daymill_archive.say(json_build_object('kind', 'begin', 'tag', tg_tag,
-        'settings', daymill_archive.member(json_build_object('role', the_caller #>> '{settings,role}'))));
+        'settings', daymill_archive.rights(json_build_object('role', the_caller #>> '{settings,role}'))));
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'daymill could not archive the beginning of %: %', tg_tag, SQLERRM;
 END
@@ -348,7 +351,7 @@ BEGIN
     END IF;
     PERFORM daymill_archive.roles();
     PERFORM daymill_archive.say(json_build_object('kind', 'end', 'tag', the_tag, 'skip', skip, 'query', current_query(), 'context', the_context,
-        'settings', daymill_archive.member(the_settings), 'objects', objects, 'sql', statement, 'bodies', bodies, 'bound', bound, 'temporary', temporary, 'pid', pg_backend_pid(),
+        'settings', daymill_archive.rights(the_settings), 'objects', objects, 'sql', statement, 'bodies', bodies, 'bound', bound, 'temporary', temporary, 'pid', pg_backend_pid(),
         'at', extract(epoch FROM statement_timestamp())::text));
     INSERT INTO daymill_archive.identity (relation, name)
     SELECT a.attrelid, a.attname FROM pg_event_trigger_ddl_commands() AS c

@@ -120,3 +120,24 @@ func memberLater(t *testing.T, b *testBundle) {
 	const members = "SELECT count(*)::text FROM pg_auth_members AS m WHERE m.member IN ('archive_member'::regrole, 'archive_outer'::regrole)"
 	require.Equal(t, "0", b.value(t, into, members))
 }
+
+// ownDatabase: the application owns the database, or may create schemas in it. The database that is restored into belongs to another role.
+func ownDatabase(t *testing.T, b *testBundle) {
+	t.Helper()
+	b.psql(t, "-c", `CREATE ROLE archive_application; CREATE ROLE archive_creator; DO $$ BEGIN
+			EXECUTE format('ALTER DATABASE %I OWNER TO archive_application', current_database());
+			EXECUTE format('GRANT CREATE ON DATABASE %I TO archive_creator', current_database());
+		END $$`,
+		"-c", "SET ROLE archive_application; CREATE TABLE public.t AS SELECT 1 AS i; CREATE SCHEMA ours; CREATE TABLE ours.u (i int); RESET ROLE",
+		"-c", "SET ROLE archive_creator; CREATE SCHEMA theirs; CREATE TABLE theirs.v AS SELECT 1 AS i")
+	stop := b.run(t, 0)
+	b.caughtUp(t)
+	stop()
+	const owner = "SELECT d.datdba::regrole::text || coalesce(d.datacl, acldefault('d', d.datdba))::text FROM pg_database AS d WHERE d.datname = current_database()"
+	into := b.fresh(t)
+	before := b.value(t, into, owner)
+	b.script(t, into)
+	b.equal(t, into)
+	require.Equal(t, before, b.value(t, into, owner))
+	b.equal(t, b.restored(t, restore.Config{}))
+}

@@ -150,6 +150,11 @@ func TestChain(t *testing.T) {
 		require.Equal(t, "1", b.value(t, b.restored(t, restore.Config{Target: chain.Target{LSN: before}}), "SELECT string_agg(id::text, ' ') FROM t"))
 	})
 
+	t.Run("OwnDatabase", func(t *testing.T) {
+		t.Parallel()
+		ownDatabase(t, setup(t, base.Options{}))
+	})
+
 	t.Run("MemberLater", func(t *testing.T) {
 		t.Parallel()
 		memberLater(t, setup(t, base.Options{}))

@@ -44,13 +44,12 @@ type decoder struct {
 	open bool
 	skip bool // the transaction is already in the file
 	// expect is the transaction that was archived last, until the server has sent it again; zero if it does not have to.
-	expect segment.Last
-	from   pglogrepl.LSN
-	at     time.Time
-	gap    *chain.Gap // the transaction has a schema change that the archive does not have
-	tag    string     // command tag of a statement whose rows come before its message; empty if there is none
-	// settings has the role of that statement, and the roles of which it is a member.
-	settings map[string]string
+	expect   segment.Last
+	from     pglogrepl.LSN
+	at       time.Time
+	gap      *chain.Gap        // the transaction has a schema change that the archive does not have
+	tag      string            // command tag of a statement whose rows come before its message; empty if there is none
+	settings map[string]string // its role, and the rights of that
 
 	// Consecutive rows of one table: the first few are held back.
 	of      *row.Table
@@ -244,7 +243,9 @@ func (d *decoder) create(ctx context.Context, t *known) error {
 		}
 		columns[i] = row.Name(name) + " " + typeName
 	}
-	d.block(map[string]string{"role": d.settings["role"], "member": d.settings["member"], "search_path": "pg_catalog"}, "CREATE TABLE IF NOT EXISTS "+t.Name+" ("+strings.Join(columns, ", ")+")")
+	settings := map[string]string{"search_path": "pg_catalog"}
+	maps.Copy(settings, d.settings)
+	d.block(settings, "CREATE TABLE IF NOT EXISTS "+t.Name+" ("+strings.Join(columns, ", ")+")")
 	return nil
 }
 
@@ -369,7 +370,7 @@ func (d *decoder) block(settings map[string]string, text string) {
 	var back []string
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		// The machine of a restore may not have the tablespace.
-		if pinned[name] == settings[name] || name == "role" || name == "member" || name == "default_tablespace" {
+		if pinned[name] == settings[name] || rights[name] || name == "default_tablespace" {
 			continue
 		}
 		if name != "search_path" {
@@ -378,9 +379,10 @@ func (d *decoder) block(settings map[string]string, text string) {
 		back = append(back, name)
 	}
 	path, has := settings["search_path"]
-	role, member := settings["role"], settings["member"]
-	if member != "" {
-		b.WriteString("SELECT daymill_restore.lend(" + row.Literal(role) + ", " + row.Literal(member) + ");\n")
+	role := settings["role"]
+	lent := settings["creates"] == "true" || len(settings["member"]) > len("{}")
+	if lent {
+		b.WriteString("SELECT daymill_restore.lend(" + row.Literal(role) + ", " + row.Literal(settings["member"]) + ", " + row.Literal(settings["creates"]) + ");\n")
 	}
 	if role != "" {
 		b.WriteString("SET LOCAL ROLE " + row.Name(role) + ";\n")
@@ -396,8 +398,8 @@ func (d *decoder) block(settings map[string]string, text string) {
 	if role != "" {
 		b.WriteString("RESET ROLE;\n")
 	}
-	if member != "" {
-		b.WriteString("SELECT daymill_restore.take_back(" + row.Literal(role) + ");\n")
+	if lent {
+		b.WriteString("SELECT daymill_restore.take_back();\n")
 	}
 	for _, name := range back {
 		b.WriteString("SET LOCAL \"" + name + "\" = " + pinnedSQL(name) + ";\n")
@@ -405,6 +407,11 @@ func (d *decoder) block(settings map[string]string, text string) {
 	b.WriteString("SELECT daymill_restore.calm();\n")
 	d.writer.Write([]byte(b.String()))
 }
+
+// rights are the values of a statement that are not settings: its role, the roles of which that is a member, and whether it may create schemas.
+//
+//nolint:gochecknoglobals // A constant.
+var rights = map[string]bool{"role": true, "member": true, "creates": true}
 
 // pinned are the settings of the prelude.
 //
