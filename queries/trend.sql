@@ -57,7 +57,7 @@ GROUP BY 1;
 
 -- name: TrendDepth :many
 -- By how much the number of open requests that are due grew or shrank, by hour or day: requests that became due, less those that were resolved.
--- What was due before the instant counts at the instant.
+-- What was due before the instant counts at the instant. open is how many open requests were read: as many as max_rows if there may be more.
 WITH known AS (
     (
         SELECT
@@ -106,7 +106,8 @@ changes AS (
 
 SELECT
     date_trunc(@unit::text, greatest(c.at, @since::timestamptz), @zone::text)::timestamptz AS at,
-    sum(c.change)::bigint AS change
+    sum(c.change)::bigint AS change,
+    (SELECT count(*) FROM known AS k WHERE k.resolved_at IS NULL) AS open
 FROM changes AS c
 GROUP BY 1
 ORDER BY 1;

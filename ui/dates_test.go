@@ -140,6 +140,8 @@ func TestDate(t *testing.T) {
 			VALUES ('rollup_day', '{"date": "2026-03-02"}', 10, 'available', '{"daymill": "request"}', 'daymill')`)
 		body := s.get(t, "/dates/2026-03-02").body
 		require.NotContains(t, body, "The next attempt is at")
+		s.db.Do(t, "INSERT INTO analytics.rollup_requests (metric_date) SELECT '2026-03-03' FROM generate_series(1, 1100)")
+		require.Contains(t, s.get(t, "/dates/2026-03-03").body, "and at least 980 others; one run satisfies them all")
 		s.db.Do(t, `UPDATE public.river_job SET state = 'retryable', attempt = 1, scheduled_at = '2026-03-15 18:17:16Z'`)
 		body = s.get(t, "/dates/2026-03-02").body
 		require.Regexp(t, `(?s)The next attempt is at\s+<time datetime="2026-03-15T18:17:16Z"`, body)

@@ -59,7 +59,8 @@ changes AS (
 
 SELECT
     date_trunc($1::text, greatest(c.at, $2::timestamptz), $3::text)::timestamptz AS at,
-    sum(c.change)::bigint AS change
+    sum(c.change)::bigint AS change,
+    (SELECT count(*) FROM known AS k WHERE k.resolved_at IS NULL) AS open
 FROM changes AS c
 GROUP BY 1
 ORDER BY 1
@@ -76,10 +77,11 @@ type TrendDepthParams struct {
 type TrendDepthRow struct {
 	At     time.Time
 	Change int64
+	Open   int64
 }
 
 // By how much the number of open requests that are due grew or shrank, by hour or day: requests that became due, less those that were resolved.
-// What was due before the instant counts at the instant.
+// What was due before the instant counts at the instant. open is how many open requests were read: as many as max_rows if there may be more.
 func (q *Queries) TrendDepth(ctx context.Context, arg TrendDepthParams) ([]TrendDepthRow, error) {
 	rows, err := q.db.Query(ctx, trendDepth,
 		arg.Unit,
@@ -95,7 +97,7 @@ func (q *Queries) TrendDepth(ctx context.Context, arg TrendDepthParams) ([]Trend
 	var items []TrendDepthRow
 	for rows.Next() {
 		var i TrendDepthRow
-		if err := rows.Scan(&i.At, &i.Change); err != nil {
+		if err := rows.Scan(&i.At, &i.Change, &i.Open); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

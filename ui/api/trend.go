@@ -58,9 +58,9 @@ func (s *API) apiShowTrends(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if found.Slow {
-		return unprocessable(errors.New("the ledger has too many runs and requests to add them up at once: choose a smaller number"))
+		return unprocessable(errors.New("it took too long to add up the runs and requests of the ledger: choose a smaller number, or try again in a minute"))
 	}
-	answer := trendsAnswer{By: string(unit), Cut: found.Cut, Trends: []trendAnswer{}}
+	answer := trendsAnswer{By: string(unit), Cut: found.Cut || found.Deep, Trends: []trendAnswer{}}
 	for _, t := range found.Each {
 		answer.Trends = append(answer.Trends, trendAnswer{
 			At: t.At, Complete: t.Complete, Failed: t.Failed, Events: t.Events, Run: newSpread(t.Run, t.Complete),

@@ -21,6 +21,7 @@ import (
 	"github.com/daymill/daymill/ui/calendar"
 	"github.com/daymill/daymill/ui/component"
 	"github.com/daymill/daymill/ui/door"
+	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/page"
 	"github.com/daymill/daymill/ui/verification"
 )
@@ -51,7 +52,7 @@ type dateView struct {
 	Runs          []dateRunView
 	Newer, Older  url.Values
 	Requests      []dateRequestView
-	OtherRequests int64 // open requests that are not listed
+	OtherRequests string // how many open requests are not listed; empty if all are
 	Jobs          []dateJobView
 	Top           *topView // nil if the date was never complete
 	Verifiable    bool
@@ -233,7 +234,12 @@ func (v *dateView) readLists(ctx context.Context, on postgres.DBTX, day date.Dat
 		}
 		v.Requests = append(v.Requests, one)
 	}
-	v.OtherRequests = known.Requests - int64(len(requests))
+	if others := known.Requests - int64(len(requests)); others > 0 {
+		v.OtherRequests = format.Plural(others, "other")
+		if known.Requests >= ledger.MostOpen {
+			v.OtherRequests = "at least " + v.OtherRequests
+		}
+	}
 	return err
 }
 

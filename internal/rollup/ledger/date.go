@@ -60,13 +60,16 @@ func Dates(ctx context.Context, on postgres.DBTX, filter Filter, limit int) (lis
 	return list, more, nil
 }
 
+// MostOpen is how many open requests of a date are counted: it means that many or more.
+const MostOpen = 1000
+
 // Date is what the ledger knows about a date.
 type Date struct {
 	State       string
 	CompletedAt *time.Time // nil if it was never complete
 	Events      int64      // of its last complete run, as is
 	Entities    int64
-	Requests    int64      // open requests
+	Requests    int64      // open requests, up to MostOpen
 	DueAt       *time.Time // of the first open request; nil if none has a due time
 	// Complete is the last complete run, and Last the latest run. Each is nil if there is none or if it is no longer in the ledger.
 	Complete, Last *Run

@@ -27,7 +27,7 @@ func Gauges(conn *postgres.DB) telemetry.Gauges {
 		All: []telemetry.Gauge{
 			// All states of date_states except interrupted, which counts as retrying.
 			{Name: datesByState, Help: "Dates by state, as `daymill status` counts them.", Labels: []string{"state"}},
-			{Name: openRequests, Help: "Requests that are not resolved yet, including those that are not due."},
+			{Name: openRequests, Help: "Requests that are not resolved yet, including those that are not due, up to 100,000."},
 			{Name: oldestDue, Help: "How long the oldest open request has been due; 0 if none is."},
 			{Name: openBackfills, Help: "Backfills that have not ended, by state.", Labels: []string{"state"}},
 			{Name: backfillDates, Help: "Dates of open backfills that have not ended."},

@@ -39,6 +39,8 @@ type Trends struct {
 	Each []Trend // earliest first, without gaps
 	// Cut reports that the ledger has more than MostTrend runs or requests since the instant, so that Each begins later.
 	Cut bool
+	// Deep reports that more than MostTrend requests may be open, so that Open is too low.
+	Deep bool
 	// Slow reports that the ledger could not be added up in time. Then Each is empty.
 	Slow bool
 }
@@ -129,6 +131,7 @@ func trends(
 	}
 	for _, r := range changes {
 		byChange[unit.key(r.At.In(now.Location()))] = r.Change
+		all.Deep = r.Open == MostTrend
 	}
 	open := int64(0)
 	for before := number - 1; before >= 0; before-- {

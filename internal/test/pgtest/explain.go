@@ -14,6 +14,8 @@ import (
 type Explainer struct {
 	postgres.DBTX
 
+	// Analyze also runs the query to find how many rows each node of the plan reads.
+	Analyze bool
 	// Plans are the plans of the queries so far, as EXPLAIN prints them.
 	Plans []string
 }
@@ -35,7 +37,11 @@ func (e *Explainer) QueryRow(ctx context.Context, sql string, args ...any) pgx.R
 }
 
 func (e *Explainer) note(ctx context.Context, sql string, args []any) error {
-	rows, err := e.DBTX.Query(ctx, "EXPLAIN "+sql, args...)
+	explain := "EXPLAIN "
+	if e.Analyze {
+		explain = "EXPLAIN (ANALYZE, TIMING off) "
+	}
+	rows, err := e.DBTX.Query(ctx, explain+sql, args...)
 	if err != nil {
 		return err
 	}

@@ -1167,7 +1167,9 @@ type Date struct {
 	Entities    *int               `json:"entities"`
 
 	// Events Of its last completion.
-	Events       *int   `json:"events"`
+	Events *int `json:"events"`
+
+	// OpenRequests 1,000 means 1,000 or more.
 	OpenRequests int    `json:"open_requests"`
 	State        string `json:"state"`
 }
@@ -1772,7 +1774,7 @@ type Trend struct {
 type Trends struct {
 	By TrendsBy `json:"by"`
 
-	// Cut Whether the period begins later, because the ledger has more than 50,000 runs or requests.
+	// Cut Whether the ledger has more than 50,000 runs or requests, so that the period begins later, or as many open requests, so that `requests_open` is too low.
 	Cut    bool    `json:"cut"`
 	Trends []Trend `json:"trends"`
 }
