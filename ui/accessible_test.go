@@ -14,7 +14,7 @@ import (
 )
 
 // TestAccessible runs Deque's axe-core on every page that has a route, light and dark, wide and narrow, and checks that none is wider than the
-// screen. TestHostile/Complete holds the list of routes.
+// screen, nor has a table with columns off it. TestHostile/Complete holds the list of routes.
 func TestAccessible(t *testing.T) {
 	t.Parallel()
 	s, _ := hostileSite(t, entity.Text)
@@ -56,6 +56,8 @@ func TestAccessible(t *testing.T) {
 			require.Empty(t, browser.Evaluate[[]string](t, shown, `axe.run({resultTypes: ["violations"]`+only+`}).then((r) => r.violations
 				.filter((v) => ["serious", "critical"].includes(v.impact)).map((v) => v.id + ": " + v.nodes.map((n) => n.html.slice(0, 200)).join(" ")))`),
 				"%s at %d, dark %v", path, options.Width, options.Dark)
+			require.Empty(t, browser.Evaluate[[]string](t, shown, `[...document.querySelectorAll(".scroll")].filter((at) => at.scrollWidth > at.clientWidth + 1)
+				.map((at) => at.ariaLabel + " " + at.scrollWidth + " of " + at.clientWidth)`), "%s at %d has columns off the screen", path, options.Width)
 			require.LessOrEqual(t, browser.Evaluate[int](t, shown, "document.documentElement.scrollWidth"), max(390, 1280*(1-min(1, options.Width))), "%s at %d", path, options.Width)
 		}
 		looked++

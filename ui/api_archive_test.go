@@ -2,6 +2,7 @@ package ui_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,20 @@ import (
 	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/ui"
 )
+
+// archived writes an archive whose slot is gone, with a gap and a proof that failed.
+func archived(t *testing.T, place *store.Store) {
+	t.Helper()
+	const position, next = "00000000/01000000", "00000000/02000000"
+	at := time.Date(2026, time.March, 9, 12, 0, 0, 0, time.UTC)
+	ctx := t.Context()
+	require.NoError(t, chain.WriteManifest(ctx, place, chain.Manifest{Format: chain.Format, Database: "app", Slot: "gone", From: position, CreatedAt: at}))
+	require.NoError(t, chain.AddBase(ctx, place, chain.Base{Position: position, At: at, Reason: "the first", Files: []store.File{{Bytes: 7}}}))
+	require.NoError(t, chain.AddGap(ctx, place, chain.Gap{From: next, At: at, Kind: chain.GapSlot, Reason: "a test"}))
+	require.NoError(t, chain.AddProof(ctx, place, chain.Proof{At: at, Position: next, Tables: 2, Rows: 3, Failure: "table t differs"}))
+	require.NoError(t, place.PutJSON(ctx, segment.Name(position)+".json",
+		segment.Seal{From: position, To: next, Transactions: 1, LastCommit: at.Add(time.Hour), File: store.File{Bytes: 5}}))
+}
 
 func TestAPIArchive(t *testing.T) {
 	t.Parallel()
@@ -70,15 +85,13 @@ func TestAPIArchive(t *testing.T) {
 		b.db.Do(t, workerSQL)
 		require.Contains(t, b.get(t, "/").body, "The archive cannot be read: there is no archive there", "the overview has a sentence")
 
-		const position, next = "00000000/01000000", "00000000/02000000"
-		at := time.Date(2026, time.March, 9, 12, 0, 0, 0, time.UTC)
-		ctx := t.Context()
-		require.NoError(t, chain.WriteManifest(ctx, b.place, chain.Manifest{Format: chain.Format, Database: "app", Slot: "gone", From: position, CreatedAt: at}))
-		require.NoError(t, chain.AddBase(ctx, b.place, chain.Base{Position: position, At: at, Reason: "the first", Files: []store.File{{Bytes: 7}}}))
-		require.NoError(t, chain.AddGap(ctx, b.place, chain.Gap{From: next, At: at, Kind: chain.GapSlot, Reason: "a test"}))
-		require.NoError(t, chain.AddProof(ctx, b.place, chain.Proof{At: at, Position: next, Tables: 2, Rows: 3, Failure: "table t differs"}))
-		require.NoError(t, b.place.PutJSON(ctx, segment.Name(position)+".json",
-			segment.Seal{From: position, To: next, Transactions: 1, LastCommit: at.Add(time.Hour), File: store.File{Bytes: 5}}))
+		page := b.get(t, "/archive").body
+		require.Contains(t, page, "There is no base yet, so nothing can be restored.")
+		require.NotContains(t, page, "<table")
+		archived(t, b.place)
+		page = b.get(t, "/archive").body
+		require.Equal(t, 4, strings.Count(page, "<table"), "proofs, bases, gaps, segments")
+		require.Contains(t, page, "The last proof of the archive failed: table t differs.")
 		answer = b.call(t, "GET", "/api/archive", "")
 		require.JSONEq(t, `{"database": "app", "active": false, "since": "2026-03-09T12:00:00Z", "last_commit": "2026-03-09T13:00:00Z",
 			"position": "00000000/02000000", "retained_wal_bytes": 0, "base_bytes": 7, "segment_bytes": 5, "segments": 1,

@@ -96,6 +96,24 @@ func TestBuilder(t *testing.T) {
 		require.Equal(t, "unchanged", b.post(t, "/definition", fields("action", "apply", "definition", file)).notice())
 	})
 
+	// Mistakes far down on the page: its top says that there are some, and they speak of fields, not of lines of a definition.
+	t.Run("Marked", func(t *testing.T) {
+		t.Parallel()
+		b := setupBuilder(t)
+		form := []string{"name", "two", "t", "app/public/orders", "t", "app/public/customers", "c.0.0", "1", "c.1.0", "1", "q.0", "nothing"}
+		answer := b.post(t, "/builder", fields(append(form, "action", "create")...))
+		require.Equal(t, http.StatusUnprocessableEntity, answer.status)
+		require.Regexp(t, `role="alert">\s*3 fields below have mistakes: correct them and try again\.`, answer.body)
+		require.Contains(t, answer.body, "The view would have two columns &#34;id&#34;: give one of them another name.")
+		require.Equal(t, 3, strings.Count(answer.body, `class="wrong hostile"`))
+		answer = b.post(t, "/builder", fields("name", "one", "t", "app/public/orders", "c.0.0", "1", "where", "id >", "action", "show"))
+		require.Regexp(t, `role="alert">\s*A field below has a mistake: correct it and try again\.`, answer.body)
+		answer = b.post(t, "/builder", fields("t", "app/public/orders", "add", "app/public/people", "action", "add"))
+		require.Equal(t, http.StatusOK, answer.status)
+		require.NotContains(t, answer.body, "below has", "a new table is not joined yet")
+		require.NotContains(t, answer.body, "below have")
+	})
+
 	t.Run("Keyboard", func(t *testing.T) {
 		t.Parallel()
 		b := setupBuilder(t)
@@ -244,6 +262,8 @@ func TestBuilder(t *testing.T) {
 			if !options.NoJavaScript {
 				requireAccessible(t, shown)
 				require.LessOrEqual(t, browser.Evaluate[int](t, shown, "document.documentElement.scrollWidth"), 390)
+				require.Empty(t, browser.Evaluate[[]string](t, shown, `[...document.querySelectorAll(".scroll[aria-label^='Columns of']")].filter((at) => at.scrollWidth > at.clientWidth + 1)
+					.map((at) => at.ariaLabel + " " + at.scrollWidth + " of " + at.clientWidth)`), "no column is off the screen")
 			}
 			shown.Click(t, `//main//button[.="Create the view"]`)
 			shown.See(t, `//*[@role="status"][contains(., "Applied")]`)

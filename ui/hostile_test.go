@@ -308,6 +308,7 @@ func hostileSite(t *testing.T, kind entity.Type) (s *site, faults *atomic.Int64)
 	db.RawEvents(t)
 	place, err := store.Directory(t.TempDir())
 	require.NoError(t, err)
+	archived(t, place)
 	s = serve(t, db, func(c *ui.Config) {
 		c.Logger, c.Archive = slog.New(errorsLogged{c.Logger.Handler(), faults}), &standing.Source{Store: place}
 		c.Alerts = &alert.Keeper{DB: db.DB, Env: channel.Environment{Lookup: func(string) (string, bool) { return "", false }}}

@@ -16,6 +16,7 @@ import (
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/internal/view/plan"
+	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/page"
 )
 
@@ -39,6 +40,7 @@ type builder struct {
 	Problems []string          // databases that cannot be reached
 	Wrong    map[string]string // by field
 	General  string            // what is wrong with the form as a whole
+	Summary  string            // how many fields are wrong; empty if the page shows a form that is not complete yet
 	Sample   *view.Sample      // nil if there is no table yet, or if the draft has mistakes
 	Steps    []view.Step
 }
@@ -134,6 +136,11 @@ func (s *Pages) build(w http.ResponseWriter, r *http.Request) error {
 	status := statusOf(&b)
 	if action == "add" {
 		status = http.StatusOK
+	} else if len(b.Wrong) > 0 {
+		b.Summary = "A field below has a mistake: correct it and try again."
+		if n := len(b.Wrong); n > 1 {
+			b.Summary = format.Number(int64(n)) + " fields below have mistakes: correct them and try again."
+		}
 	}
 	return s.renderBuilder(w, r, status, &b)
 }

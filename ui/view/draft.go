@@ -65,7 +65,12 @@ func (f *fields) of(mistakes document.Mistakes) map[string]string {
 		if wrong[name] != "" {
 			wrong[name] += "; "
 		}
-		wrong[name] += one.Text
+		// The reader sees fields, and no lines of a definition.
+		text, line, has := strings.Cut(one.Text, ", the first in line ")
+		if _, advice, is := strings.Cut(line, ":"); has && is {
+			text += ":" + advice
+		}
+		wrong[name] += text
 	}
 	return wrong
 }
