@@ -1,5 +1,5 @@
-// Pagebench measures how long the pages take with a database of ten years: by default a million jobs, 3,650 dates and ten million rows of
-// metrics. `make bench-pages` runs it on a temporary Postgres. With -url it loads the pages of a running Daymill in Chromium, and prints what the
+// Pagebench measures how long every page takes with a database of ten years: by default a million jobs, 3,650 dates, ten million rows of
+// metrics, and a hundred thousand changes of a table that a view reads. `make bench-pages` runs it on a temporary Postgres. With -url it loads the pages of a running Daymill in Chromium, and prints what the
 // browser reports about each.
 package main
 
@@ -13,26 +13,34 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
 
+	"github.com/daymill/daymill/internal/alert"
+	"github.com/daymill/daymill/internal/alert/channel"
+	"github.com/daymill/daymill/internal/archive/standing"
+	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/audit"
+	"github.com/daymill/daymill/internal/doctor"
 	"github.com/daymill/daymill/internal/entity"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/pgserver"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/rollup/checkup"
 	"github.com/daymill/daymill/internal/rollup/source"
 	"github.com/daymill/daymill/internal/schema"
+	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
 )
 
 // options are the sizes.
 type options struct {
-	jobs, dates, metrics, rounds int
-	url, password, shots         string
+	jobs, dates, metrics, rounds, open int
+	url, password, shots               string
 }
 
 func main() {
@@ -41,6 +49,7 @@ func main() {
 	flag.IntVar(&o.dates, "dates", 3_650, "dates in the ledger")
 	flag.IntVar(&o.metrics, "metrics", 10_000_000, "rows of metrics")
 	flag.IntVar(&o.rounds, "rounds", 40, "how often each page is loaded")
+	flag.IntVar(&o.open, "open", 0, "open requests, of the last 30 dates")
 	flag.StringVar(&o.url, "url", "", "measure the pages of a running Daymill in Chromium instead")
 	flag.StringVar(&o.password, "password", "", "admin's password there")
 	flag.StringVar(&o.shots, "shots", "", "folder for pictures of these pages, in four settings")
@@ -77,10 +86,47 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := fill(ctx, server.URL("postgres"), o, out); err != nil {
+	patient, err := postgres.Open(ctx, postgres.Config{
+		URL: server.URL("postgres"), ApplicationName: "pagebench fill", PoolSize: 6, StatementTimeout: time.Hour,
+	})
+	if err != nil {
 		return err
 	}
-	return measure(ctx, conn, installation, o, out)
+	defer patient.Close()
+	if err := fill(ctx, patient, o, out); err != nil {
+		return err
+	}
+	folder, err := os.MkdirTemp("", "pagebench")
+	if err != nil {
+		return fmt.Errorf("create the archive's folder: %w", err)
+	}
+	defer os.RemoveAll(folder)
+	place, err := store.Directory(folder)
+	if err != nil {
+		return err
+	}
+	databases := &view.Databases{DB: conn, URL: server.URL("postgres"), Lookup: os.LookupEnv}
+	defer databases.Close()
+	engine := &view.Engine{DB: conn, Databases: databases}
+	if err := capture(ctx, patient, o.jobs/10); err != nil {
+		return fmt.Errorf("fill the log of changes: %w", err)
+	}
+	if err := views(ctx, patient, engine, o.jobs/10); err != nil {
+		return fmt.Errorf("fill the view: %w", err)
+	}
+	if err := archived(ctx, place, 2000); err != nil {
+		return fmt.Errorf("fill the archive: %w", err)
+	}
+	if _, err := patient.Exec(ctx, "VACUUM ANALYZE"); err != nil {
+		return fmt.Errorf("analyze: %w", err)
+	}
+	return measure(ctx, ui.Config{
+		DB: conn, Installation: installation, Views: engine, Archive: &standing.Source{Store: place},
+		Alerts: &alert.Keeper{DB: conn, Env: channel.Environment{Lookup: os.LookupEnv}},
+		Doctor: func(ctx context.Context) doctor.Report {
+			return doctor.Look(ctx, doctor.Config{DB: conn, Clock: pace.SystemClock{}, PoolSize: 6, Discreet: true, Checks: checkup.Checks()})
+		},
+	}, o, out)
 }
 
 func install(ctx context.Context, conn *postgres.DB) (schema.Installation, error) {
@@ -99,14 +145,7 @@ func install(ctx context.Context, conn *postgres.DB) (schema.Installation, error
 }
 
 // fill inserts a random history with SQL. All dates have the same entities.
-func fill(ctx context.Context, url string, o options, out io.Writer) error {
-	conn, err := postgres.Open(ctx, postgres.Config{
-		URL: url, ApplicationName: "pagebench fill", PoolSize: 2, StatementTimeout: time.Hour,
-	})
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
+func fill(ctx context.Context, conn *postgres.DB, o options, out io.Writer) error {
 	dates, entities := strconv.Itoa(o.dates), strconv.Itoa(max(1, o.metrics/o.dates))
 	for _, step := range []struct{ what, sql string }{
 		{"events", `INSERT INTO public.raw_events (entity_id, event_type, created_at)
@@ -134,6 +173,8 @@ func fill(ctx context.Context, url string, o options, out io.Writer) error {
 				CASE WHEN i % 997 = 0 THEN '[{"at": "2026-01-01T00:00:00Z", "attempt": 1, "error": "the disk is on fire", "trace": ""}]' ELSE '[]' END::jsonb,
 				now()
 			FROM generate_series(1, ` + strconv.Itoa(o.jobs) + `) AS i`},
+		{"open requests", `INSERT INTO analytics.rollup_requests (metric_date, due_at)
+			SELECT current_date - 1 - i % 30, now() - i * interval '1 second' FROM generate_series(1, ` + strconv.Itoa(o.open) + `) AS i`},
 		{"audit", `INSERT INTO daymill.audit (at, actor, via, action, target)
 			SELECT now() - i * interval '1 minute', CASE WHEN i % 3 = 0 THEN 'admin' ELSE 'app' END, CASE WHEN i % 3 = 0 THEN 'web' ELSE 'sql' END,
 				CASE WHEN i % 100 = 0 THEN 'start backfill' ELSE 'request dates' END, (current_date - i % ` + dates + `)::text
@@ -157,7 +198,7 @@ func fill(ctx context.Context, url string, o options, out io.Writer) error {
 	return nil
 }
 
-// paths returns the pages, with the slowest filters.
+// paths returns all pages, with the slowest filters. TestPaths compares them with the routes.
 func paths(o options) []string {
 	today := time.Now() //nolint:forbidigo // The history ends today.
 	day := func(n int) string { return today.AddDate(0, 0, -n).Format(time.DateOnly) }
@@ -173,19 +214,24 @@ func paths(o options) []string {
 		"/entities?metric=events&period=30", "/totals", "/totals?days=1095&by=week", "/trends", "/trends?span=72h", "/trends?span=90d", "/attention",
 		"/schedule", "/audit", "/audit?actor=admin", "/audit?action=start+backfill", "/api/dates?from=" + day(400) + "&to=" + day(100),
 		"/api/entities/17/metrics?from=" + day(400) + "&to=" + day(100),
+		"/jobs/bulk?action=retry", "/jobs/bulk/result?action=retry&shown=1&done=0&before=5&max_id=" + id + "&at=" + day(0) + "T00:00:00Z", "/verifications", "/verifications?result=drifted", "/help", "/doctor",
+		"/alerts", "/archive", "/entity.csv?id=17&from=" + day(3650) + "&to=" + day(1), "/totals.csv?days=1095",
+		"/capture", "/consumers", "/consumers/events", "/deadletters", "/deadletters/events", "/deadletters/events?state=waiting&after=9000",
+		"/deadletters/events/9000", "/changes", "/changes?table=public.orders&key=17", "/changes?op=delete", "/changes/app/9000",
+		"/views", "/views/" + viewed, "/views/" + viewed + "?before=9000", "/views/" + viewed + "/search?q=customer", "/views/" + viewed + "/definition.yaml",
+		"/definition", "/definition?view=" + viewed, "/builder", "/login",
 	}
 }
 
 // measure loads the pages in several rounds, and prints the median and the 95th percentile of each.
-func measure(ctx context.Context, conn *postgres.DB, installation schema.Installation, o options, out io.Writer) error {
-	admin, err := worker.NewAdmin(conn, installation)
+func measure(ctx context.Context, config ui.Config, o options, out io.Writer) error {
+	admin, err := worker.NewAdmin(config.DB, config.Installation)
 	if err != nil {
 		return err
 	}
-	server := httptest.NewServer(ui.Handler(ui.Config{
-		DB: conn, Installation: installation, Jobs: admin, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Clock: pace.SystemClock{}, Ready: func(context.Context) error { return nil },
-	}))
+	config.Jobs, config.Logger, config.Clock = admin, slog.New(slog.NewTextHandler(os.Stderr, nil)), pace.SystemClock{}
+	config.Ready = func(context.Context) error { return nil }
+	server := httptest.NewServer(ui.Handler(config))
 	defer server.Close()
 	took := make(map[string][]time.Duration)
 	size := make(map[string]int)
@@ -222,7 +268,7 @@ func load(ctx context.Context, address string) (size int, err error) {
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)
 	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("status %d", answer.StatusCode) //nolint:err113 // It is printed.
+		err = fmt.Errorf("status %d: %s", answer.StatusCode, regexp.MustCompile(`role="alert">[^<]*`).Find(body)) //nolint:err113 // It is printed.
 	}
 	return len(body), err
 }
