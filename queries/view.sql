@@ -76,6 +76,14 @@ INSERT INTO view.task (view_id, version_id, kind, table_index, keys, repair, tot
 VALUES (@view_id, @version_id, @kind, @table_index, sqlc.narg('keys')::json, @repair, @total, @stage, coalesce(nullif(@actor::text, ''), current_user), @via)
 RETURNING id;
 
+-- name: ViewTaskWhole :exec
+-- Inserts a task that reads all rows, unless there is one that has not begun, which reads the same.
+INSERT INTO view.task (view_id, version_id, kind, repair, via)
+SELECT @view_id, @version_id::bigint, @kind, @repair, @via
+WHERE NOT EXISTS (
+    SELECT FROM view.task AS t
+    WHERE t.version_id = @version_id::bigint AND t.kind = @kind AND t.repair = @repair AND t.keys IS NULL AND t.state = 'queued' AND t.fence = 0);
+
 -- name: ViewTaskGet :one
 SELECT t.id, t.view_id, coalesce(t.version_id, 0)::bigint AS version_id, t.kind, t.state, t.table_index, coalesce(t.keys::text, '')::text AS keys, t.repair, t.cursor, t.done,
     t.total, t.differing, t.repaired, t.misfits, t.examples, t.failures, t.error, t.fence, t.actor, t.via, t.created_at, t.started_at, t.moved_at, t.finished_at,

@@ -1450,3 +1450,31 @@ func (q *Queries) ViewTaskWaiting(ctx context.Context, versionID int64) ([]int64
 	}
 	return items, nil
 }
+
+const viewTaskWhole = `-- name: ViewTaskWhole :exec
+INSERT INTO view.task (view_id, version_id, kind, repair, via)
+SELECT $1, $2::bigint, $3, $4, $5
+WHERE NOT EXISTS (
+    SELECT FROM view.task AS t
+    WHERE t.version_id = $2::bigint AND t.kind = $3 AND t.repair = $4 AND t.keys IS NULL AND t.state = 'queued' AND t.fence = 0)
+`
+
+type ViewTaskWholeParams struct {
+	ViewID    int64
+	VersionID int64
+	Kind      string
+	Repair    bool
+	Via       string
+}
+
+// Inserts a task that reads all rows, unless there is one that has not begun, which reads the same.
+func (q *Queries) ViewTaskWhole(ctx context.Context, arg ViewTaskWholeParams) error {
+	_, err := q.db.Exec(ctx, viewTaskWhole,
+		arg.ViewID,
+		arg.VersionID,
+		arg.Kind,
+		arg.Repair,
+		arg.Via,
+	)
+	return err
+}

@@ -27,6 +27,8 @@ type difference struct {
 	// joins compare. A name may belong to another column by now.
 	columnNumbers []int
 	joinNumbers   map[*string]int
+	// parts are the partitions of the tables. Those in sources stay as they are until the view follows them: see partitions.
+	parts [][]plan.Part
 }
 
 // number finds the columns of a table that the definition names, before a name is changed.
@@ -71,7 +73,7 @@ func (d *difference) halt() {
 
 // differ compares a version with the catalog.
 func (e *Engine) differ(ctx context.Context, v Version) (*difference, error) {
-	d := &difference{sources: slices.Clone(v.Plan.Sources)}
+	d := &difference{sources: slices.Clone(v.Plan.Sources), parts: make([][]plan.Part, len(v.Plan.Sources))}
 	document, err := json.Marshal(v.Plan.Definition) // A deep copy.
 	if err == nil {
 		err = json.Unmarshal(document, &d.definition)
@@ -93,7 +95,8 @@ func (e *Engine) differ(ctx context.Context, v Version) (*difference, error) {
 		if err != nil {
 			return nil, err
 		}
-		now.Stream, now.Mirror, now.Former, now.Scheduled = old.Stream, old.Mirror, old.Former, old.Scheduled
+		d.parts[i] = now.Parts
+		now.Stream, now.Mirror, now.Former, now.Scheduled, now.Parts = old.Stream, old.Mirror, old.Former, old.Scheduled, old.Parts
 		d.table(v, i, old, now)
 	}
 	return d, nil

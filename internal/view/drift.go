@@ -86,6 +86,9 @@ func (e *Engine) Follow(ctx context.Context, view int64) error {
 			return err
 		}
 		if len(d.entries) == 0 {
+			if err := e.partitions(ctx, v, d.parts); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := e.settle(ctx, v, d, v.Plan.Definition.Drift == definition.Ask); err != nil {

@@ -30,6 +30,8 @@ type Source struct {
 	Inherited bool `json:"inherited,omitempty"`
 	// Former are earlier names since the view was created, as schema and name, because earlier changes have them.
 	Former [][2]string `json:"former,omitempty"`
+	// Parts are the partitions that the view knows; nil if the table is not partitioned, or if the plan is older than this field.
+	Parts []Part `json:"parts"`
 }
 
 // Named reports whether the table has or had a name.
@@ -132,5 +134,8 @@ func one(ctx context.Context, on postgres.DBTX, sql string, args ...any) (s Sour
 	if kind != "r" && kind != "p" {
 		s.Key = nil // Some of its changes cannot be captured.
 	}
-	return s, nil
+	if kind == "p" {
+		s.Parts, err = parts(ctx, on, s.OID)
+	}
+	return s, err
 }
