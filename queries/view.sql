@@ -209,8 +209,8 @@ INSERT INTO view.database (name, variable) VALUES (@name, @variable) ON CONFLICT
 UPDATE view.task SET state = 'canceled', finished_at = now() WHERE version_id = @version_id::bigint AND state IN ('queued', 'running');
 
 -- name: ViewCaptured :many
--- Tables of a stream that are captured, as schema and name.
-SELECT c.schema_name, c.table_name FROM capture.captured AS c INNER JOIN capture.stream AS s ON s.id = c.stream_id
+-- Tables of a stream that are captured.
+SELECT c.schema_name, c.table_name, c.oid FROM capture.captured AS c INNER JOIN capture.stream AS s ON s.id = c.stream_id
 WHERE s.name = @stream AND c.reason = '' AND s.state = 'running';
 
 -- name: ViewStreamEnsure :exec

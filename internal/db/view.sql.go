@@ -387,16 +387,17 @@ func (q *Queries) ViewByID(ctx context.Context, id int64) (ViewByIDRow, error) {
 }
 
 const viewCaptured = `-- name: ViewCaptured :many
-SELECT c.schema_name, c.table_name FROM capture.captured AS c INNER JOIN capture.stream AS s ON s.id = c.stream_id
+SELECT c.schema_name, c.table_name, c.oid FROM capture.captured AS c INNER JOIN capture.stream AS s ON s.id = c.stream_id
 WHERE s.name = $1 AND c.reason = '' AND s.state = 'running'
 `
 
 type ViewCapturedRow struct {
 	SchemaName string
 	TableName  string
+	Oid        int64
 }
 
-// Tables of a stream that are captured, as schema and name.
+// Tables of a stream that are captured.
 func (q *Queries) ViewCaptured(ctx context.Context, stream string) ([]ViewCapturedRow, error) {
 	rows, err := q.db.Query(ctx, viewCaptured, stream)
 	if err != nil {
@@ -406,7 +407,7 @@ func (q *Queries) ViewCaptured(ctx context.Context, stream string) ([]ViewCaptur
 	var items []ViewCapturedRow
 	for rows.Next() {
 		var i ViewCapturedRow
-		if err := rows.Scan(&i.SchemaName, &i.TableName); err != nil {
+		if err := rows.Scan(&i.SchemaName, &i.TableName, &i.Oid); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/change"
 	"github.com/daymill/daymill/internal/capture/log"
+	"github.com/daymill/daymill/internal/capture/watermark"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view/plan"
@@ -48,6 +49,12 @@ func (w *worker) copy(ctx context.Context, size int64) (s step, took time.Durati
 		if err := w.stand(ctx, index, from); err != nil {
 			return s, 0, err
 		}
+	}
+	if !source.Scheduled && w.task.Cursor == nil && w.version.State == Building {
+		if err := w.bar(ctx, source, from); err != nil {
+			return s, 0, err
+		}
+		source = w.version.Plan.Needed(index)
 	}
 	s, took, err = w.fresh(ctx, source, from, func(tx pgx.Tx, position int64) (step, error) {
 		rows, err := w.readSource(ctx, from, source.Chunk(w.task.Cursor != nil), append(texts(w.task.Cursor), size)...)
@@ -90,7 +97,7 @@ func (w *worker) fresh(
 			if source.Scheduled {
 				return do(tx, looked)
 			}
-			position, err := w.delivered(ctx, tx, source.Stream, from)
+			position, err := w.delivered(ctx, tx, source, from)
 			if err != nil {
 				return step{}, err
 			}
@@ -113,13 +120,56 @@ func (w *worker) fresh(
 	}
 }
 
-// delivered returns the position up to which the view has received the changes of a stream. It returns errOpen if statements in its database do not
-// see all of these changes yet. The caller has locked the view.
-func (w *worker) delivered(ctx context.Context, tx pgx.Tx, stream string, from *postgres.DB) (position int64, err error) {
+// bar keeps changes that are older than the copy out of an empty mirror. They may be about other columns of the same names, or about another table of the
+// same name, so the mirror could keep what the table does not have. It writes a watermark into the database: when it has landed, so have all changes that
+// were made before.
+func (w *worker) bar(ctx context.Context, source plan.Source, from *postgres.DB) error {
+	token, err := w.mark(ctx, source.Stream, from)
+	if err != nil {
+		return err
+	}
+	until := w.clock().Now().Add(landsWithin)
+	for {
+		landed, err := watermark.Take(ctx, w.DB, token)
+		if err != nil {
+			return err
+		}
+		if landed {
+			break
+		}
+		if w.clock().Now().After(until) {
+			return &waitError{"the log has the changes of database " + source.Stream}
+		}
+		if err := w.clock().Sleep(ctx, landsPoll); err != nil {
+			return err
+		}
+	}
+	return w.revise(ctx, func(tx pgx.Tx, p *plan.Plan) error {
+		head, err := db.New(tx).StreamHead(ctx, source.Stream)
+		if err != nil {
+			return fmt.Errorf("read stream %s: %w", source.Stream, err)
+		}
+		for i := range p.Sources {
+			if p.Sources[i].Mirror == source.Mirror {
+				p.Sources[i].After = head.Position
+			}
+		}
+		if _, err := tx.Exec(ctx, "TRUNCATE "+pgx.Identifier{plan.MirrorSchema, source.Mirror}.Sanitize()); err != nil {
+			return fmt.Errorf("empty a mirror: %w", err)
+		}
+		return nil
+	})
+}
+
+// delivered returns the position up to which the view has received the changes of a table's stream, or does not need them. It returns errOpen if statements
+// in its database do not see all of these changes yet. The caller has locked the view.
+func (w *worker) delivered(ctx context.Context, tx pgx.Tx, source plan.Source, from *postgres.DB) (position int64, err error) {
+	stream := source.Stream
 	position, err = db.New(tx).ViewDelivered(ctx, View{ID: w.task.View}.Consumer(stream))
 	if err != nil {
 		return 0, fmt.Errorf("read the position of stream %s: %w", stream, err)
 	}
+	position = max(position, source.After)
 	settled := false
 	err = from.Read(ctx, func(on postgres.DBTX) error {
 		settled, err = log.Settled(ctx, tx, on, stream, w.settled[stream], position)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/view/definition"
 	"github.com/daymill/daymill/internal/view/plan"
 )
@@ -96,10 +97,31 @@ func (e *Engine) differ(ctx context.Context, v Version) (*difference, error) {
 			return nil, err
 		}
 		d.parts[i] = now.Parts
-		now.Stream, now.Mirror, now.Former, now.Scheduled, now.Parts = old.Stream, old.Mirror, old.Former, old.Scheduled, old.Parts
-		d.table(v, i, old, now)
+		now.Stream, now.Mirror, now.After, now.Former, now.Scheduled, now.Parts = old.Stream, old.Mirror, old.After, old.Former, old.Scheduled, old.Parts
+		swapped, err := d.swapped(ctx, from, i, old, now)
+		if err != nil {
+			return nil, err
+		}
+		if !swapped {
+			d.table(v, i, old, now)
+		}
 	}
 	return d, nil
+}
+
+// swapped halts if a table was renamed and another one has its name. That one may be what the definition means from now on: people replace a table
+// like this.
+func (d *difference) swapped(ctx context.Context, from postgres.DBTX, index int, old, now plan.Source) (is bool, err error) {
+	if now.Schema == old.Schema && now.Name == old.Name {
+		return false, nil
+	}
+	if is, err = now.Taken(ctx, from, [2]string{old.Schema, old.Name}); err != nil || !is {
+		return false, err
+	}
+	d.addf(tableRenamed, index, 0, "table %[1]s.%[2]s is now called %[3]s.%[4]s, and another table is called %[1]s.%[2]s: accept to read that one, or change the definition",
+		old.Schema, old.Name, now.Schema, now.Name)
+	d.halt()
+	return true, nil
 }
 
 // table compares a table.

@@ -86,7 +86,7 @@ func (e *Engine) Follow(ctx context.Context, view int64) error {
 			return err
 		}
 		if len(d.entries) == 0 {
-			if err := e.partitions(ctx, v, d.parts); err != nil {
+			if err := e.unseen(ctx, v, d.parts); err != nil {
 				return err
 			}
 			continue
@@ -328,7 +328,9 @@ func (e *Engine) accepted(ctx context.Context, of View, last Version, ids []int6
 		t.Columns = append(t.Columns, definition.Column{Name: source.Columns[at].Name})
 		found.columns = true
 	}
-	if slices.ContainsFunc(found.entries, func(entry Drift) bool { return entry.Kind == tableDropped }) {
+	if slices.ContainsFunc(found.entries, func(entry Drift) bool {
+		return entry.Kind == tableDropped || entry.Kind == tableRenamed && entry.State == Open
+	}) { // Another table has the name.
 		made, err := plan.Make(ctx, e.DB, e.Databases, found.definition)
 		found.rebuild = true
 		return made, found, sentences(err)

@@ -96,6 +96,17 @@ func (w *worker) analyze(ctx context.Context, name ...string) error {
 
 // filled records that the table is filled, so changes refresh it from now on.
 func (w *worker) filled(ctx context.Context) error {
+	return w.revise(ctx, func(tx pgx.Tx, p *plan.Plan) error {
+		p.Filling = false
+		if err := db.New(tx).ViewTaskUnhold(ctx, w.version.ID); err != nil {
+			return fmt.Errorf("release the waiting changes: %w", err)
+		}
+		return nil
+	})
+}
+
+// revise changes the plan of the task's table, in one transaction with what else is done.
+func (w *worker) revise(ctx context.Context, do func(tx pgx.Tx, p *plan.Plan) error) error {
 	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
 		if err := lock(ctx, tx, w.task.View); err != nil {
 			return err
@@ -103,7 +114,7 @@ func (w *worker) filled(ctx context.Context) error {
 		if err := w.lease.Fence(ctx, db.New(tx)); err != nil {
 			return err
 		}
-		versions, err := Versions(ctx, tx, w.task.View)
+		versions, err := Versions(ctx, tx, w.task.View) // The view may have followed drift in the meantime.
 		if err != nil {
 			return err
 		}
@@ -111,16 +122,15 @@ func (w *worker) filled(ctx context.Context) error {
 		if at < 0 {
 			return lease.ErrFenced
 		}
-		versions[at].Plan.Filling = false // The view may have followed drift in the meantime.
+		if err := do(tx, versions[at].Plan); err != nil {
+			return err
+		}
 		document, err := marshal(versions[at].Plan)
 		if err != nil {
 			return err
 		}
 		if err := db.New(tx).VersionPlan(ctx, db.VersionPlanParams{ID: w.version.ID, Plan: document}); err != nil {
-			return fmt.Errorf("record that a table is filled: %w", err)
-		}
-		if err := db.New(tx).ViewTaskUnhold(ctx, w.version.ID); err != nil {
-			return fmt.Errorf("release the waiting changes: %w", err)
+			return fmt.Errorf("write the plan of view %s: %w", w.turn.View, err)
 		}
 		w.version = versions[at]
 		return nil

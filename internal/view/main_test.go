@@ -52,6 +52,8 @@ type testBundle struct {
 
 	engine *view.Engine
 	urls   map[string]string // of other databases, by environment variable
+	// tables are the patterns of the tables that are captured; all if nil.
+	tables []string
 	// sources are databases whose changes are captured, by stream.
 	sources map[string]*pgtest.DB
 }
@@ -106,8 +108,11 @@ func (b *testBundle) own(t *testing.T, mode, name string) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	owner := stream.Owner{
-		DB: b.DB.DB, Source: b.sources[name].DB, SourceURL: b.sources[name].URL, Name: name, Mode: mode, Tables: []string{"*"}, Process: "a test",
+		DB: b.DB.DB, Source: b.sources[name].DB, SourceURL: b.sources[name].URL, Name: name, Mode: mode, Tables: b.tables, Process: "a test",
 		Beat: 200 * time.Millisecond, Look: 200 * time.Millisecond, Poll: 5 * time.Millisecond,
+	}
+	if owner.Tables == nil {
+		owner.Tables = []string{"*"}
 	}
 	go func() { done <- owner.Run(ctx) }()
 	stopped := false
@@ -178,19 +183,11 @@ func (b *testBundle) consume(ctx context.Context, t testing.TB) bool {
 	some := false
 	consumers, err := consumer.List(ctx, b.DB.DB)
 	require.NoError(t, err)
-	all, err := filter.New(filter.Config{})
-	require.NoError(t, err)
 	for _, c := range consumers {
 		if c.Kind != view.Kind || c.PausedAt != nil {
 			continue
 		}
-		id, err := view.Of(c.Consumer)
-		require.NoError(t, err)
-		opened, err := b.engine.Sink(ctx, id, c.Stream)
-		require.NoError(t, err)
-		result, err := consumer.Run(ctx, consumer.Config{
-			DB: b.DB.DB, Log: captureLog{}, Sink: opened, Filter: all, Consumer: c.Consumer, Once: true,
-		})
+		result, err := b.open(ctx, t, c.Consumer)()
 		if errors.Is(err, consumer.ErrPaused) {
 			continue // It was removed since it was listed.
 		}
@@ -199,6 +196,28 @@ func (b *testBundle) consume(ctx context.Context, t testing.TB) bool {
 		some = some || result.Delivered > 0
 	}
 	return some
+}
+
+// open opens the sink of a consumer. deliver delivers the available changes to it once.
+func (b *testBundle) open(ctx context.Context, t testing.TB, c consumer.Consumer) (deliver func() (consumer.Result, error)) {
+	t.Helper()
+	all, err := filter.New(filter.Config{})
+	require.NoError(t, err)
+	id, err := view.Of(c)
+	require.NoError(t, err)
+	opened, err := b.engine.Sink(ctx, id, c.Stream)
+	require.NoError(t, err)
+	return func() (consumer.Result, error) {
+		return consumer.Run(ctx, consumer.Config{DB: b.DB.DB, Log: captureLog{}, Sink: opened, Filter: all, Consumer: c, Once: true})
+	}
+}
+
+// opened opens the sink of a view's consumer.
+func (b *testBundle) opened(t *testing.T, name, stream string) (deliver func() (consumer.Result, error)) {
+	t.Helper()
+	c, err := consumer.Get(t.Context(), b.DB.DB, b.view(t, name).Consumer(stream))
+	require.NoError(t, err)
+	return b.open(t.Context(), t, c)
 }
 
 // quiet waits until all changes so far are delivered and all tasks are done.

@@ -59,8 +59,12 @@ func (e *Engine) Maintain(ctx context.Context) error {
 	return failed
 }
 
-// gaps requests that all rows of a view are read again, if changes of its tables are missing.
+// gaps requests that all rows of a view are read again, if changes of its tables are missing. If drift has paused the view, it waits for the decision, which
+// may be about other tables.
 func (e *Engine) gaps(ctx context.Context, existing View) error {
+	if held, err := existing.held(ctx, e.DB); err != nil || held {
+		return err
+	}
 	versions, err := Versions(ctx, e.DB, existing.ID)
 	if err != nil || len(versions) == 0 {
 		return err

@@ -47,7 +47,7 @@ func (m *mirror) deliver(ctx context.Context, tx pgx.Tx, versions []Version, cha
 			}
 			done := map[string]bool{} // A table may be joined twice.
 			for i, source := range v.Plan.Sources {
-				if source.Stream != m.stream || source.Scheduled || !source.Named(c.Schema, c.Table) || done[source.Mirror] {
+				if source.Stream != m.stream || source.Scheduled || !source.Named(c.Schema, c.Table) || done[source.Mirror] || c.Position <= source.After {
 					continue
 				}
 				done[source.Mirror] = true

@@ -1,6 +1,7 @@
 package view_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -168,10 +169,13 @@ tables:
 			t.Run("CreatedAndTruncated", func(t *testing.T) {
 				t.Parallel()
 				b, do := start(t)
+				deliver := b.opened(t, "totals", in)
 				do("CREATE TABLE public.more PARTITION OF public.orders FOR VALUES IN (7); INSERT INTO public.orders VALUES (1, 7, 70)")
 				// The view shows the row before it knows the partition.
 				b.until(t, "SELECT count(*) > 0 FROM capture.log WHERE table_name = 'orders' AND key ->> 'region' = '7'")
-				b.consume(t.Context(), t)
+				result, err := deliver()
+				require.NoError(t, errors.Join(err, result.Err))
+				require.Equal(t, []int{1}, pgtest.Column[int](t, b.DB, "SELECT id FROM views.totals WHERE region = 7"))
 				do("TRUNCATE public.more")
 				notice(t, b)
 			})

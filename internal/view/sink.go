@@ -97,6 +97,9 @@ func (s *Sink) deliver(ctx context.Context, tx pgx.Tx, changes []change.Change) 
 			continue
 		}
 		count, err := s.engine.apply(ctx, tx, v, func(source plan.Source) bool { return source.Stream == s.stream && !source.Scheduled }, changes)
+		if err == nil && count > 0 {
+			err = v.same(ctx, tx)
+		}
 		if err != nil {
 			return 0, err
 		}

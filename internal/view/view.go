@@ -251,6 +251,32 @@ func (v Version) refresh(ctx context.Context, tx pgx.Tx, keys roots) error {
 	return nil
 }
 
+// same returns an error if the SELECT of the plan has read another table than the plan means, because tables have swapped their names. A table that a
+// transaction has read keeps its name until the transaction ends. The next turn follows the renames.
+func (v Version) same(ctx context.Context, tx pgx.Tx) error {
+	var names []string
+	var oids []uint32
+	for _, source := range v.Plan.Sources {
+		if source.Mirror == "" {
+			names, oids = append(names, pgx.Identifier{source.Schema, source.Name}.Sanitize()), append(oids, source.OID)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	var other *string
+	err := tx.QueryRow(ctx, `
+		SELECT min(s.name) FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::oid[])) AS s (name, oid)
+		WHERE pg_catalog.to_regclass(s.name)::oid IS DISTINCT FROM s.oid`, names, oids).Scan(&other)
+	if err != nil {
+		return fmt.Errorf("look up the tables of a view: %w", err)
+	}
+	if other != nil {
+		return fmt.Errorf("another table is called %s now, or none is", *other)
+	}
+	return nil
+}
+
 // ours marks an error as one to retry if no change of the application causes it: a lock, a time limit, a lost
 // connection, or a dropped column, which the next turn follows.
 func ours(err error) error {

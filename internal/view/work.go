@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -253,6 +252,9 @@ func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx) (step, error)) (
 			s, err = do(tx)
 			return err
 		})
+		if err == nil {
+			err = w.version.same(ctx, tx)
+		}
 		if err != nil {
 			return err
 		}
@@ -365,15 +367,16 @@ func (w *waitError) Error() string { return waits + w.text }
 // ready makes sure that a build does not begin before the changes of its tables are captured. Otherwise
 // changes in between would be missing.
 func (e *Engine) ready(ctx context.Context, v Version) error {
-	for _, stream := range v.Plan.Streams() {
-		rows, err := db.New(e.DB).ViewCaptured(ctx, stream)
-		if err != nil {
-			return fmt.Errorf("find out which tables are captured: %w", err)
+	for _, source := range v.Plan.Sources {
+		if source.Scheduled {
+			continue
 		}
-		for _, source := range v.Plan.Sources {
-			if source.Stream == stream && !slices.Contains(rows, db.ViewCapturedRow{SchemaName: source.Schema, TableName: source.Name}) {
-				return &waitError{fmt.Sprintf("changes of %s.%s of database %s are captured", source.Schema, source.Name, stream)}
-			}
+		captured, err := e.captured(ctx, source) // Another table may have had the name until a moment ago.
+		if err != nil {
+			return err
+		}
+		if !captured {
+			return &waitError{fmt.Sprintf("changes of %s.%s of database %s are captured", source.Schema, source.Name, source.Stream)}
 		}
 	}
 	return nil

@@ -35,7 +35,7 @@ func (p *Plan) Alter(before *Plan) *Alteration {
 		if now.OID != old.OID || !slices.Equal(now.Key, old.Key) || (now.Mirror == "") != (old.Mirror == "") {
 			return nil
 		}
-		now.Mirror, now.Former, now.Parts = old.Mirror, old.Former, old.Parts
+		now.Mirror, now.After, now.Former, now.Parts = old.Mirror, old.After, old.Former, old.Parts
 	}
 	if !reflect.DeepEqual(p.Keys, before.Keys) || !reflect.DeepEqual(p.Indexes(), before.Indexes()) {
 		return nil

@@ -24,6 +24,8 @@ type Source struct {
 	Columns []Column `json:"columns"`
 	// Mirror is the name of the copy in the target that the view reads; empty if the table is in the target itself.
 	Mirror string `json:"mirror,omitempty"`
+	// After is a position in the log: the copy has the changes up to it, and ignores them.
+	After int64 `json:"after,omitempty"`
 	// Scheduled says that the table is read on a schedule, because its changes are not captured.
 	Scheduled bool `json:"scheduled,omitempty"`
 	// Inherited says that other tables inherit from it, so that reading it also returns their rows.
@@ -120,6 +122,19 @@ func Find(ctx context.Context, on postgres.DBTX, schema, name string) (Source, e
 // Get reads a table by its OID, which a rename keeps.
 func Get(ctx context.Context, on postgres.DBTX, oid uint32) (Source, error) {
 	return one(ctx, on, sourceSQL+` AND c.oid = $1`, oid)
+}
+
+// Taken reports whether another table has a name.
+func (s Source) Taken(ctx context.Context, on postgres.DBTX, name [2]string) (is bool, err error) {
+	err = on.QueryRow(ctx, `
+		SELECT EXISTS (
+			SELECT FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+			WHERE n.nspname = $1 AND c.relname = $2 AND c.oid <> $3
+		)`, name[0], name[1], s.OID).Scan(&is)
+	if err != nil {
+		err = fmt.Errorf("read the catalog: %w", err)
+	}
+	return is, err
 }
 
 func one(ctx context.Context, on postgres.DBTX, sql string, args ...any) (s Source, err error) {

@@ -260,6 +260,7 @@ func views() []broken {
 		viewSQL     = "internal/db/view.sql.go"
 		touched     = "internal/view/plan/touched.go"
 		sinkGo      = "internal/view/sink.go"
+		unseenGo    = "internal/view/unseen.go"
 		partitionGo = "internal/view/plan/partition.go"
 		workGo      = "internal/view/work.go"
 		fillGo      = "internal/view/fill.go"
@@ -267,23 +268,30 @@ func views() []broken {
 	return []broken{
 		edit("View/Lock", pkg, "^TestLock$", viewSQL, "const viewLock =", "FOR NO KEY UPDATE", ""),
 		edit("View/Fence", pkg, "^TestFence$", viewSQL, "const viewTaskMove =", "AND fence = ", "AND fence >= "),
-		edit("View/CapturedFirst", pkg, "^TestCapturedFirst$", workGo, "", "if source.Stream == stream && ", "if source.Stream == \"\" && "),
+		edit("View/CapturedFirst", pkg, "^TestCapturedFirst$", workGo, "", "if !captured {", "if !captured && source.OID == 0 {"),
 		edit("View/Settle/Restored", pkg, "^TestSettle_Restored$", "internal/view/settle.go", "if !has(token) && (", "return errRestored", "continue"),
 		edit("View/Settle/Later", pkg, "^TestSettle_Restored$", "internal/view/settle.go", "", " || slices.ContainsFunc(later, passed)", ""),
 		edit("View/Settle/EachChunk", pkg, "^TestSettle_RestoredBetween$", "internal/view/copy.go", "", "s.copied+s.repaired == 0 {", "s.copied+s.repaired == 0 || !s.end {"),
 		edit("View/Settle/End", pkg, "^TestSettle_Waits$", workGo, "", "if err := w.settle(ctx, 0); err != nil {", "if err := ctx.Err(); err != nil {"),
 		edit("View/Settle/Pruned", pkg, "^TestSettle_Pruned$", "internal/db/capture.sql.go", "const watermarkPrune =", "AND w.token = ANY(t.watermarks)", "AND w.token <> ALL(t.watermarks)"),
-		edit("View/Partitions/Compared", pkg, "^TestPartitions$/^wal$/^app$/^Attached$", "internal/view/partition.go", "", "if !moved {", "if versions != nil {"),
+		edit("View/Partitions/Compared", pkg, "^TestPartitions$/^wal$/^app$/^Attached$", unseenGo, "", "if !moved {", "if versions != nil {"),
 		edit("View/Partitions/Attached", pkg, "^TestPartitions$/^wal$/^app$/^Attached$", partitionGo, "", " || attached && filled", ""),
 		edit("View/Partitions/AttachedInOneTransaction", pkg, "^TestPartitions$/^wal$/^app$/^AttachedInOneTransaction$", partitionGo, "", " AND a.cmin = s.cmin", ""),
 		edit("View/Partitions/AttachedAgain", pkg, "^TestPartitions$/^wal$/^app$/^AttachedAgain$", partitionGo, "", "format('%s:%s', i.inhrelid, i.xmin)", "format('%s', i.inhrelid)"),
 		edit("View/Partitions/Gone", pkg, "^TestPartitions$/^wal$/^app$/^Detached$", partitionGo, "", "moved || len(before) > 0", "moved"),
-		edit("View/Partitions/Truncated", pkg, "^TestPartitions$/^wal$/^app$/^Truncated$", partitionGo, "", "p.File != old.File", "p.File == 0"),
+		edit("View/Partitions/Truncated", pkg, "^TestPartitions$/^wal$/^app$/^Truncated$", partitionGo, "", "p.File != old.File", "p.File != old.File && p.OID == 0"),
 		edit("View/Partitions/CreatedAndTruncated", pkg, "^TestPartitions$/^wal$/^app$/^CreatedAndTruncated$", partitionGo, "", "p.File != p.OID || ", ""),
 		edit("View/Partitions/Empty", pkg, "^TestPartitions$/^wal$/^app$/^AttachedEmpty$", partitionGo, "", " || attached && filled", " || attached"),
-		edit("View/Partitions/Created", pkg, "^TestPartitions$/^wal$/^app$/^Created$", partitionGo, "", "attached || !p.born[k] && ", "attached || "),
-		edit("View/Partitions/Within", pkg, "^TestPartitions$/^wal$/^app$/^AttachedWithItsPartitions$", partitionGo, "", "!p.born[k] && !edges[edge]", "!p.born[k]"),
+		edit("View/Partitions/Created", pkg, "^TestPartitions$/^wal$/^app$/^Created$", partitionGo, "", "!p.born[k] && ", "k >= 0 && "),
+		edit("View/Partitions/Within", pkg, "^TestPartitions$/^wal$/^app$/^AttachedWithItsPartitions$", partitionGo, "", "!edges[edge]", `edge != ""`),
 		edit("View/Partitions/Untriggered", pkg, "^TestPartitions_Untriggered$", partitionGo, "", "if missed {", "if missed && p.OID == 0 {"),
+		edit("View/Names/Taken", pkg, "^TestTaken$/^wal$/^app$/^Accepted$", "internal/view/difference.go", "", "if !swapped {", "if !swapped || old.OID > 0 {"),
+		edit("View/Names/Same", pkg, "^TestTaken$/^wal$/^Delivered$", "internal/view/view.go", "", "if other != nil {", "if other != nil && ctx.Err() != nil {"),
+		edit("View/Names/Captured", pkg, "^TestTaken$/^wal$/^Waits$", unseenGo, "", "Oid: int64(source.OID)", "Oid: rows[0].Oid"),
+		edit("View/Names/GivenUp", pkg, "^TestTaken$/^wal$/^app$/^OneAfterTheOther$", unseenGo, "", "if !taken {", "if !taken || name[0] != \"\" {"),
+		edit("View/Names/Held", pkg, "^TestTaken$/^trigger$/^crm$/^AcceptedOnlyItIsCaptured$", "internal/view/maintain.go", "", "err != nil || held {", "err != nil {"),
+		edit("View/Bar/After", pkg, "^TestTaken$/^trigger$/^crm$/^Accepted$", "internal/view/mirror.go", "", " || c.Position <= source.After", ""),
+		edit("View/Bar/Emptied", pkg, "^TestTaken$/^trigger$/^crm$/^AcceptedOnlyItIsCaptured$", "internal/view/copy.go", "", `"TRUNCATE "+pgx`, `"ANALYZE "+pgx`),
 		edit("View/Visible", pkg, "^TestVisible$", sinkGo, "", "case hidden == 0:", "case hidden >= 0:"),
 		edit("View/RowsThatWere", pkg, "^TestFaults$", touched, "", `matches(p.key(i), p.Keys[i], "v")`, `matches(p.key(i), p.Keys[i], "v") + " AND false"`),
 		edit("View/RowsThatAre", pkg, "^TestInsightForge$/^trigger$", touched, "", `quote(p.Definition.Tables[to].Alias()) + p.on(at))`, `quote(p.Definition.Tables[to].Alias()) + " ON false")`),
