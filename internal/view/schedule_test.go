@@ -248,6 +248,40 @@ tables:
 		require.Contains(t, report(t, b), "2 back N a")
 	})
 
+	t.Run("VerifyReadsTheTables", func(t *testing.T) {
+		t.Parallel()
+		b, crm := start(t, scheduledView)
+		verify := func(repair bool) view.Task {
+			ids, err := b.engine.Verify(t.Context(), "report", repair, who)
+			require.NoError(t, err)
+			b.quiet(t)
+			task, err := view.GetTask(t.Context(), b.DB.DB, ids[0])
+			require.NoError(t, err)
+			require.Equal(t, view.Done, task.State, task.Error)
+			return task
+		}
+		crm(`DELETE FROM public.customers WHERE id = 2; UPDATE public.customers SET name = 'nan' WHERE id = 1; UPDATE public.notes SET body = 'x';
+			DELETE FROM public.notes WHERE n = 2; INSERT INTO public.notes VALUES (3, 2, 'd')`)
+		task := verify(false)
+		require.Equal(t, []int64{0, 2 + 3}, []int64{task.Differing, task.Copied}, "rows that the schedule has not read yet are not a mistake")
+		require.Equal(t, []string{"1 - - -", "2 nan N x", "3 - - -", "4 cat - x", "4 cat - d"}, report(t, b))
+
+		// Rows differ if their mirror stays wrong when they are read.
+		b.Do(t, `DO $$
+			DECLARE mirror text;
+			BEGIN
+				SELECT format('view_mirror.%I', tablename) INTO mirror FROM pg_tables WHERE schemaname = 'view_mirror' AND tablename LIKE '%customers';
+				EXECUTE 'UPDATE ' || mirror || $x$ SET name = 'wrong' WHERE id = 1$x$;
+				EXECUTE 'CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $x$ BEGIN RETURN OLD; END $x$';
+				EXECUTE 'CREATE TRIGGER keep BEFORE UPDATE ON ' || mirror || ' FOR EACH ROW EXECUTE FUNCTION public.keep()';
+			END $$; UPDATE views.report SET customer = 'wrong' WHERE order_id = 2`)
+		for _, repair := range []bool{false, true} {
+			task = verify(repair)
+			require.Equal(t, []int64{1, 0}, []int64{task.Differing - task.Repaired, task.Repaired}, "%v", repair)
+			require.Equal(t, []string{"copy of crm.public.customers 1"}, task.Examples)
+		}
+	})
+
 	t.Run("WholeViewInTheTarget", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, stream.ModeTrigger, scheduledCRM)

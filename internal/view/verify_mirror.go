@@ -15,7 +15,7 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
-// captured returns the indexes of the tables whose mirrors captured changes keep. The others are compared on a schedule.
+// captured returns the indexes of the tables whose mirrors captured changes keep. The others are read on a schedule.
 func (w *worker) captured() []int {
 	var indexes []int
 	for _, index := range w.version.Plan.Mirrored() {
@@ -27,9 +27,10 @@ func (w *worker) captured() []int {
 }
 
 // verifyMirror compares the next rows of a table in another database with its mirror. A second stage looks for rows of the mirror that the table
-// does not have.
+// does not have. Rows of a table that is read on a schedule normally differ until they are read, and nothing shows since when. So those that differ
+// are read, and differ only if they still do.
 func (w *worker) verifyMirror(ctx context.Context, size int64) (s step, took time.Duration, err error) {
-	index := w.captured()[(w.task.Stage-1)/2]
+	index := w.version.Plan.Mirrored()[(w.task.Stage-1)/2]
 	source, from, err := w.table(ctx, index)
 	if err != nil {
 		return s, 0, err
@@ -47,7 +48,12 @@ func (w *worker) verifyMirror(ctx context.Context, size int64) (s step, took tim
 		if err != nil || len(differing) == 0 {
 			break
 		}
-		if err = w.clock().Sleep(ctx, pause); err == nil {
+		if source.Scheduled {
+			_, _, err = w.correct(ctx, index, source, from, differing, step{cursor: w.task.Cursor})
+		} else {
+			err = w.clock().Sleep(ctx, pause)
+		}
+		if err == nil {
 			_, _, differing, err = w.unlike(ctx, w.DB, source, from, differing)
 		}
 	}
@@ -56,12 +62,21 @@ func (w *worker) verifyMirror(ctx context.Context, size int64) (s step, took tim
 	}
 	s.differing = int64(len(differing))
 	w.example("copy of "+source.Stream+"."+source.Schema+"."+source.Name+" ", differing)
-	if !w.task.Repair || len(differing) == 0 {
+	if !w.task.Repair || source.Scheduled || len(differing) == 0 {
 		s, _, err = w.locked(ctx, func(pgx.Tx) (step, error) { return s, nil })
 		return s, took, err
 	}
-	s, _, err = w.fresh(ctx, source, from, func(tx pgx.Tx, position int64) (step, error) {
-		wanted, present, differing, err := w.unlike(ctx, tx, source, from, differing)
+	s.repaired = s.differing
+	s, _, err = w.correct(ctx, index, source, from, differing, s)
+	return s, took, err
+}
+
+// correct reads the rows of some keys again, and writes those that differ to the mirror.
+func (w *worker) correct(
+	ctx context.Context, index int, source plan.Source, from *postgres.DB, some roots, s step,
+) (step, time.Duration, error) {
+	return w.fresh(ctx, source, from, func(tx pgx.Tx, position int64) (step, error) {
+		wanted, present, differing, err := w.unlike(ctx, tx, source, from, some)
 		if err != nil {
 			return s, err
 		}
@@ -74,10 +89,8 @@ func (w *worker) verifyMirror(ctx context.Context, size int64) (s step, took tim
 			}
 		}
 		_, err = w.deliver(ctx, tx, index, changes)
-		s.repaired = s.differing
 		return s, err
 	})
-	return s, took, err
 }
 
 // rowsOf reads the next rows of a table, and returns the keys of those that its mirror does not have like this.

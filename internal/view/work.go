@@ -266,10 +266,10 @@ func (w *worker) locked(ctx context.Context, do func(tx pgx.Tx) (step, error)) (
 	return s, took, err
 }
 
-// stages returns how many stages the task has. A build first copies tables of other databases. A verification also compares these copies.
+// stages returns how many stages the task has. A build first copies the tables that have mirrors. A verification also compares these mirrors.
 func (w *worker) stages() int {
 	if w.task.Kind == TaskVerify {
-		return 1 + 2*len(w.captured())
+		return 1 + 2*len(w.version.Plan.Mirrored())
 	}
 	return w.copies() + 1
 }
