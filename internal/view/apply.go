@@ -40,7 +40,7 @@ type Step struct {
 	Verb string `json:"verb"`
 	View string `json:"view"`
 	Why  string `json:"why,omitempty"`
-	// Notes are hints, such as a missing index.
+	// Notes are hints, such as a missing right or a missing index.
 	Notes []string `json:"notes,omitempty"`
 
 	plan *plan.Plan
@@ -69,7 +69,7 @@ func (e *Engine) Plan(ctx context.Context, definitions []definition.Definition) 
 			return nil, err
 		}
 		if s.Verb != StepKeep {
-			if s.Notes, err = e.Notes(ctx, made); err != nil {
+			if s.Notes, err = e.notes(ctx, made); err != nil {
 				return nil, err
 			}
 		}
@@ -169,6 +169,20 @@ func differences(before, after *plan.Plan) string {
 		parts = []string{"joins, conditions or indexes differ"}
 	}
 	return strings.Join(parts, "; ") + "; a new table is built in chunks, and then replaces the old one by a rename, which locks both for a moment"
+}
+
+// notes returns what a plan needs, so that a view is kept up to date, and quickly. A right may be granted later: tasks are tried again.
+func (e *Engine) notes(ctx context.Context, p *plan.Plan) ([]string, error) {
+	lacks, err := e.Rights(ctx, p, func(string) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	notes := make([]string, len(lacks))
+	for i, lack := range lacks {
+		notes[i] = lack.Sentence
+	}
+	slow, err := e.Notes(ctx, p)
+	return append(notes, slow...), err
 }
 
 // Notes returns what makes refreshes slow: columns without an index that joins compare, or by which changed rows are found.

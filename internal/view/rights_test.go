@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,18 +50,33 @@ func TestRights(t *testing.T) {
 			t.Cleanup(source.Close)
 			_, _, err = stream.Choose(t.Context(), source, []string{"sales"})
 			require.ErrorContains(t, err, missing)
+			definitions := read(t, `
+name: report
+tables:
+  - {table: orders, columns: [id, total]}
+  - {database: crm, table: sales.customers, left: true, join: {customer_id: id}, columns: [{name: customer}]}`)
+			b.engine.Databases.Variables["crm"], b.urls["CRM"] = "$CRM", at.String()
+			lacks := func() []string {
+				steps, err := b.engine.Plan(t.Context(), definitions)
+				require.NoError(t, err)
+				return slices.DeleteFunc(steps[0].Notes, func(note string) bool { return strings.Contains(note, "no index") })
+			}
+			notes := lacks()
+			require.Len(t, notes, 3, notes)
+			require.Equal(t, []string{
+				`the role may not use the schema of sales.customers of database crm: GRANT USAGE ON SCHEMA "sales" to it`,
+				`the role may not read sales.customers of database crm: GRANT SELECT ON "sales"."customers" to it`,
+			}, notes[:2])
+			require.Contains(t, notes[2], "changes of database crm cannot be captured: for the WAL, ")
+			require.Contains(t, notes[2], missing)
 			admin(fmt.Sprintf("GRANT %q TO %q", owner, role))
+			require.Empty(t, lacks())
 			chosen, _, err := stream.Choose(t.Context(), source, []string{"sales"})
 			require.NoError(t, err)
 			require.Equal(t, mode, chosen)
 
-			b.engine.Databases.Variables["crm"], b.urls["CRM"] = "$CRM", at.String()
 			b.capture(t, mode)
-			b.apply(t, read(t, `
-name: report
-tables:
-  - {table: orders, columns: [id, total]}
-  - {database: crm, table: sales.customers, left: true, join: {customer_id: id}, columns: [{name: customer}]}`))
+			b.apply(t, definitions)
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			own := stream.Owner{

@@ -21,7 +21,7 @@ func Checks(open func(db *postgres.DB) *view.Databases) []doctor.Check {
 		{ID: "view_database", Installed: true, Do: func(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
 			databases := open(e.DB)
 			defer databases.Close()
-			return lookAtDatabases(ctx, e, databases)
+			return lookAtDatabases(ctx, e, &view.Engine{DB: e.DB, Databases: databases})
 		}},
 		{ID: "view_index", Installed: true, Do: func(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
 			databases := open(e.DB)
@@ -50,39 +50,44 @@ func last(ctx context.Context, on postgres.DBTX) (versions []view.Version, err e
 	return versions, nil
 }
 
-// lookAtDatabases checks whether the tables of views can be read in their databases.
-func lookAtDatabases(ctx context.Context, e *doctor.Examination, databases *view.Databases) error {
+// lookAtDatabases checks whether the tables of views can be read in their databases, and their changes captured.
+func lookAtDatabases(ctx context.Context, e *doctor.Examination, engine *view.Engine) error {
 	versions, err := last(ctx, e.DB)
 	if err != nil {
 		return err
 	}
-	opened := map[string]*postgres.DB{}
+	opened, said := map[string]bool{}, map[string]bool{}
 	good := 0
 	for _, v := range versions {
-		for i, source := range v.Plan.Sources {
-			name := v.Plan.Definition.Tables[i].Database
-			db, tried := opened[name]
-			if !tried {
-				if db, err = look(ctx, e, databases, name); err != nil {
-					return err
-				}
-				opened[name] = db
-			}
-			if db == nil {
+		for _, name := range v.Plan.Definition.Databases() {
+			if _, tried := opened[name]; tried {
 				continue
 			}
-			var may bool
-			err := db.QueryRow(ctx, "SELECT coalesce(pg_catalog.has_table_privilege($1::oid, 'SELECT'), false)", source.OID).Scan(&may)
-			switch {
-			case err != nil:
-				e.Addf(doctor.Failure, "could not find out whether %s.%s of database %s can be read", source.Schema, source.Name, name)
-			case !may:
-				e.Addf(doctor.Failure, "the role may not read %s.%s of database %s, which view %s reads, or the table was dropped: GRANT SELECT ON it",
-					source.Schema, source.Name, name, v.Plan.Definition.Name)
-			default:
+			if opened[name], err = look(ctx, e, engine.Databases, name); err != nil {
+				return err
+			}
+		}
+		lacks, err := engine.Rights(ctx, v.Plan, func(database string) bool { return opened[database] })
+		if err != nil {
+			e.Addf(doctor.Failure, "could not find out whether the tables of view %s can be read", v.Plan.Definition.Name)
+			continue
+		}
+		unread := map[int]bool{}
+		for _, lack := range lacks {
+			if lack.Table >= 0 {
+				unread[lack.Table] = true
+			}
+			if !said[lack.Sentence] {
+				e.Addf(doctor.Failure, "view %s: %s", v.Plan.Definition.Name, lack.Sentence)
+			}
+			said[lack.Sentence] = true
+		}
+		for _, t := range v.Plan.Definition.Tables {
+			if opened[t.Database] {
 				good++
 			}
 		}
+		good -= len(unread)
 	}
 	if good > 0 {
 		e.Addf(doctor.OK, "%s of %s can be read", text.Plural(int64(good), "table"), text.Plural(int64(len(versions)), "view"))
@@ -90,25 +95,24 @@ func lookAtDatabases(ctx context.Context, e *doctor.Examination, databases *view
 	return nil
 }
 
-// look opens a database. If that fails, it returns nil and adds a finding, which has no host and no user.
-func look(ctx context.Context, e *doctor.Examination, databases *view.Databases, name string) (*postgres.DB, error) {
+// look opens a database, and reports whether that worked. If it did not, look adds a finding, which has no host and no user.
+func look(ctx context.Context, e *doctor.Examination, databases *view.Databases, name string) (bool, error) {
 	if name == definition.App {
-		return e.DB, nil
+		return true, nil
 	}
 	variable, err := databases.Variable(ctx, name)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	if url, set := databases.Lookup(variable[1:]); !set || url == "" {
 		e.Addf(doctor.Warning, "the environment variable %s of database %s is not set here: workers need it", variable, name)
-		return nil, nil //nolint:nilnil // A finding was added.
+		return false, nil
 	}
-	db, _, err := databases.Open(ctx, name)
-	if err != nil {
+	if _, _, err := databases.Open(ctx, name); err != nil {
 		e.Addf(doctor.Failure, "database %s, whose URL is in %s, cannot be opened: views that read it are not kept up to date", name, variable)
-		return nil, nil //nolint:nilerr,nilnil // A finding was added.
+		return false, nil //nolint:nilerr // A finding was added.
 	}
-	return db, nil
+	return true, nil
 }
 
 // lookAtIndexes finds columns that refreshes search by and that no index begins with.

@@ -1,6 +1,7 @@
 package checkup_test
 
 import (
+	neturl "net/url"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -61,9 +62,26 @@ tables:
 	exec(db, "CREATE INDEX ON public.lines (order_id); GRANT INSERT ON views._daymill_1 TO PUBLIC")
 	require.Equal(t, []string{"ok 3 tables of 1 view can be read", "warning every role may write to views._daymill_1, and such writes stay until their key is refreshed or verified: REVOKE it"}, look())
 	exec(db, "REVOKE ALL ON views._daymill_1 FROM PUBLIC")
+	exec(crm, `CREATE ROLE "poor reader" LOGIN PASSWORD 'hunter2'; REVOKE ALL ON SCHEMA public FROM PUBLIC`)
+	rich := url
+	at, err := neturl.Parse(url)
+	require.NoError(t, err)
+	at.User = neturl.UserPassword("poor reader", "hunter2")
+	url = at.String()
+	require.Equal(t, []string{
+		"failure view report: the role may not use the schema of public.customers of database crm: GRANT USAGE ON SCHEMA \"public\" to it",
+		`failure view report: the role may not read public.customers of database crm: GRANT SELECT ON "public"."customers" to it`,
+		"failure view report: changes of database crm cannot be captured: for the WAL, wal_level is replica: set it to logical and restart Postgres; " +
+			"for triggers, the role may not create the schema daymill_capture: GRANT CREATE ON DATABASE to it",
+		"ok 2 tables of 1 view can be read",
+	}, look())
+	exec(crm, `GRANT USAGE ON SCHEMA public TO "poor reader"; GRANT SELECT (id, name) ON public.customers TO "poor reader"`)
+	require.Equal(t, "ok 3 tables of 1 view can be read", look()[1], "rights on the columns are enough")
+	url = rich
+	exec(crm, `DROP OWNED BY "poor reader"; DROP ROLE "poor reader"`)
 	exec(crm, "DROP TABLE public.customers")
 	require.Equal(t, []string{
-		"failure the role may not read public.customers of database crm, which view report reads, or the table was dropped: GRANT SELECT ON it", "ok 2 tables of 1 view can be read",
+		"failure view report: table public.customers of database crm was dropped: create it again, or change the definition", "ok 2 tables of 1 view can be read",
 	}, look())
 	url = "postgres://someone:hunter2@127.0.0.1:1/crm"
 	require.Equal(t, "failure database crm, whose URL is in $CRM, cannot be opened: views that read it are not kept up to date", look()[0])
