@@ -71,6 +71,7 @@ type Databases interface {
 type maker struct {
 	ctx      context.Context //nolint:containedctx // A maker exists only during one call.
 	target   *postgres.DB
+	former   Former
 	mistakes document.Mistakes
 	plan     *Plan
 }
@@ -82,8 +83,13 @@ func (m *maker) wrongf(at definition.Place, format string, arguments ...any) {
 // Make finds a definition's tables in the catalogs and checks the definition against them. If the definition has mistakes, the error is of
 // type document.Mistakes.
 func Make(ctx context.Context, target *postgres.DB, databases Databases, wanted definition.Definition) (*Plan, error) {
+	return Former{}.Make(ctx, target, databases, wanted)
+}
+
+// Make is like Make, and says in mistakes what the names are now.
+func (f Former) Make(ctx context.Context, target *postgres.DB, databases Databases, wanted definition.Definition) (*Plan, error) {
 	sources := make([]Source, len(wanted.Tables))
-	making := &maker{ctx: ctx, target: target}
+	making := &maker{ctx: ctx, target: target, former: f}
 	for i, t := range wanted.Tables {
 		db, local, err := databases.Open(ctx, t.Database)
 		if err != nil {
@@ -92,7 +98,7 @@ func Make(ctx context.Context, target *postgres.DB, databases Databases, wanted 
 		}
 		source, err := Find(ctx, db, t.Schema, t.Name)
 		if errors.Is(err, ErrNoTable) {
-			making.wrongf(t.Place, "database %s has no table %s.%s, or the role may not see it", t.Database, t.Schema, t.Name)
+			making.wrongf(t.Place, "database %s has no table %s.%s, or the role may not see it%s", t.Database, t.Schema, t.Name, f.table(wanted.Name, t))
 			continue
 		}
 		if err != nil {
@@ -220,7 +226,7 @@ func (m *maker) missing(at definition.Place, s Source, column string) {
 	for i, c := range s.Columns {
 		names[i] = c.Name
 	}
-	m.wrongf(at, "table %s.%s has no column %q: it has %s", s.Schema, s.Name, column, strings.Join(names, ", "))
+	m.wrongf(at, "table %s.%s has no column %q: it has %s%s", s.Schema, s.Name, column, strings.Join(names, ", "), m.former.column(m.plan.Definition.Name, s, column))
 }
 
 // Short shortens a name that is too long for Postgres.
@@ -243,7 +249,8 @@ func (m *maker) expression(table, column int, at definition.Place, what, sql, ki
 		return err
 	}
 	if err != nil {
-		m.wrongf(at, "the %s of %s cannot be used: %s; write an SQL expression whose value depends only on the table's own columns", what, m.plan.Definition.Tables[i].Alias(), err)
+		m.wrongf(at, "the %s of %s cannot be used: %s; write an SQL expression whose value depends only on the table's own columns%s", what, m.plan.Definition.Tables[i].Alias(), err,
+			m.former.unknown(m.plan.Definition.Name, m.plan.Sources[i], err))
 		return nil
 	}
 	m.plan.Expressions[expressionKey(table, column)] = c
