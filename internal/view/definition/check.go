@@ -15,6 +15,8 @@ const (
 	maxTables     = 64
 	// Reserved is the prefix of the columns that hold the keys of joined rows.
 	Reserved = "_daymill_"
+	// Keys is the alias of keys in statements, which no table of a view has.
+	Keys = Reserved + "keys"
 )
 
 // checker finds mistakes of a definition as a whole.
@@ -50,6 +52,9 @@ func (c checker) check() {
 		c.identifier(t.Place, t.Name, "table")
 		if t.As != "" {
 			c.identifier(t.Place, t.As, "table")
+		}
+		if t.Alias() == Keys {
+			c.Wrongf(t.node(), "Daymill uses the name %q itself: give the table another name in the view with \"as\"", Keys)
 		}
 		if aliases[t.Alias()] {
 			c.Wrongf(t.node(), "there are two tables %q: give one of them another name in the view with \"as\"", t.Alias())

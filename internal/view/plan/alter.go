@@ -134,7 +134,7 @@ func (p *Plan) value(o Output) content {
 	c := content{SQL: o.SQL, Type: o.Type, Collation: o.Collation, Misfit: o.Misfit, NotNull: o.NotNull, Hidden: o.Hidden, Table: o.Table}
 	t := p.Definition.Tables[o.Table]
 	for k := range t.Columns {
-		if e, has := p.Expressions[expressionKey(o.Table, k)]; has && o.SQL == quote(t.Alias())+"."+quote(expressionName(k)) {
+		if e, has := p.Expressions[expressionKey(o.Table, k)]; has && o.SQL == quote(t.Alias())+"."+quote(p.expressionName(o.Table, k)) {
 			c.SQL = "expression " + e.SQL
 		}
 	}

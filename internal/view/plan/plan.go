@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	pgsink "github.com/daymill/daymill/internal/capture/sink/postgres"
 	"github.com/daymill/daymill/internal/document"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/schema"
@@ -97,6 +98,16 @@ func (f Former) Make(ctx context.Context, target *postgres.DB, databases Databas
 			continue
 		}
 		source, err := Find(ctx, db, t.Schema, t.Name)
+		if err == nil || errors.Is(err, ErrNoTable) {
+			sentence, err := unreadable(ctx, db, t, wanted.Scheduled(t.Database))
+			if err != nil {
+				return nil, err
+			}
+			if sentence != "" {
+				making.wrongf(t.Place, "%s", sentence)
+				continue
+			}
+		}
 		if errors.Is(err, ErrNoTable) {
 			making.wrongf(t.Place, "database %s has no table %s.%s, or the role may not see it%s", t.Database, t.Schema, t.Name, f.table(wanted.Name, t))
 			continue
@@ -128,7 +139,9 @@ func With(ctx context.Context, target *postgres.DB, d definition.Definition, sou
 func (m *maker) make(d definition.Definition, sources []Source) (*Plan, error) {
 	m.plan = &Plan{Definition: d, Sources: sources, Keys: make([][]string, len(sources)), Expressions: map[string]compiled{}}
 	for i, t := range d.Tables {
-		m.table(i, t)
+		if err := m.table(i, t); err != nil {
+			return nil, err
+		}
 	}
 	if d.Where != "" {
 		if err := m.expression(-1, 0, d.WherePlace, "where", d.Where, "boolean"); err != nil {
@@ -151,6 +164,11 @@ func (m *maker) make(d definition.Definition, sources []Source) (*Plan, error) {
 	if err := m.search(); err != nil {
 		return nil, err
 	}
+	if len(m.mistakes) == 0 {
+		if err := m.statement(); err != nil {
+			return nil, err
+		}
+	}
 	if len(m.mistakes) > 0 {
 		m.mistakes.Sort()
 		return nil, m.mistakes
@@ -159,7 +177,7 @@ func (m *maker) make(d definition.Definition, sources []Source) (*Plan, error) {
 }
 
 // table checks a table's key and its join.
-func (m *maker) table(i int, t definition.Table) {
+func (m *maker) table(i int, t definition.Table) error {
 	s := m.plan.Sources[i]
 	if len(s.Key) == 0 {
 		m.wrongf(t.Place, "table %s has no primary key, so a change does not say which row it is about: ALTER TABLE %s ADD PRIMARY KEY (…)", t.Alias(), pgx.Identifier{s.Schema, s.Name}.Sanitize())
@@ -179,6 +197,9 @@ func (m *maker) table(i int, t definition.Table) {
 	}
 	if s.Mirror != "" {
 		for _, c := range m.plan.Needed(i).Columns {
+			if c.Name == pgsink.PositionColumn {
+				m.wrongf(t.Place, "the copy of %s has a column %s of its own: rename the column of the table, or leave it out", t.Alias(), c.Name)
+			}
 			if c.Generated && !s.Scheduled {
 				m.wrongf(t.Place, "column %s of %s is generated, and changes do not have its value: write an expression of the columns that it is computed from, or read the database on a schedule", c.Name, t.Alias())
 			}
@@ -193,7 +214,7 @@ func (m *maker) table(i int, t definition.Table) {
 		m.wrongf(t.Place, "column %s of %s is of type %s, which does not grow with each change: choose one with a time or a number", c.Name, t.Alias(), c.Type)
 	}
 	if t.Join == nil {
-		return
+		return nil
 	}
 	for _, pair := range t.Join.On {
 		before := m.plan.Sources[t.Join.To]
@@ -205,17 +226,18 @@ func (m *maker) table(i int, t definition.Table) {
 		if !hasSecond {
 			m.missing(t.Join.Place, s, pair.Second)
 		}
-		if has && hasSecond && first.Base != second.Base {
-			var fits bool
-			err := m.target.QueryRow(m.ctx, `
-				SELECT EXISTS (SELECT FROM pg_catalog.pg_operator WHERE oprname = '=' AND oprleft = $1::oid AND oprright = $2::oid)
-					OR (SELECT pg_catalog.count(DISTINCT typcategory) = 1 AND pg_catalog.bool_and(typcategory IN ('N', 'S')) FROM pg_catalog.pg_type WHERE oid IN ($1::oid, $2::oid))`,
-				first.Base, second.Base).Scan(&fits)
-			if err != nil || !fits {
-				m.wrongf(t.Join.Place, "the join compares %s (%s) with %s (%s), which Postgres cannot compare", pair.First, first.Type, pair.Second, second.Type)
-			}
+		if !has || !hasSecond {
+			continue
+		}
+		fits, err := m.compares(before, s, first, second)
+		if err != nil {
+			return err
+		}
+		if !fits {
+			m.wrongf(t.Join.Place, "the join compares %s (%s) with %s (%s), which Postgres cannot compare", pair.First, first.says(), pair.Second, second.says())
 		}
 	}
+	return nil
 }
 
 // ordered reports whether the values of a column can grow with each change: times and numbers.
@@ -267,7 +289,7 @@ func (m *maker) column(table, place int, c definition.Column) error {
 			return err
 		}
 		out.Type = m.plan.Expressions[expressionKey(table, place)].Type
-		out.SQL = quote(t.Alias()) + "." + quote(expressionName(place))
+		out.SQL = quote(t.Alias()) + "." + quote(m.plan.expressionName(table, place))
 		out.Text = out.Type == "text" || strings.HasPrefix(out.Type, "character")
 		m.add(out)
 		return nil

@@ -34,6 +34,8 @@ type Source struct {
 	Former [][2]string `json:"former,omitempty"`
 	// Parts are the partitions that the view knows; nil if the table is not partitioned, or if the plan is older than this field.
 	Parts []Part `json:"parts"`
+
+	stands string // a name that stands in for the mirror while the SELECT is checked
 }
 
 // Named reports whether the table has or had a name.
@@ -58,6 +60,9 @@ type Column struct {
 
 // relation returns the name of the table or mirror that the view's SELECT reads.
 func (s Source) relation() string {
+	if s.stands != "" {
+		return s.stands
+	}
 	if s.Mirror != "" {
 		return pgx.Identifier{MirrorSchema, s.Mirror}.Sanitize()
 	}

@@ -46,8 +46,15 @@ func mapping(value string, mapped definition.Map) string {
 	return b.String()
 }
 
-func expressionName(column int) string {
-	return definition.Reserved + "expression_" + strconv.Itoa(column)
+// expressionName returns the name of an expression in the FROM of the SELECT, which no column of its table has.
+func (p *Plan) expressionName(i, column int) string {
+	name := definition.Reserved + "expression_" + strconv.Itoa(column)
+	for {
+		if _, taken := p.Sources[i].Column(name); !taken {
+			return name
+		}
+		name += "_"
+	}
 }
 
 // from returns a table in the FROM of the SELECT, with its expressions.
@@ -56,7 +63,7 @@ func (p *Plan) from(i int) string {
 	var expressions []string
 	for k := range t.Columns {
 		if c, has := p.Expressions[expressionKey(i, k)]; has {
-			expressions = append(expressions, ", ("+c.SQL+") AS "+quote(expressionName(k)))
+			expressions = append(expressions, ", ("+c.SQL+") AS "+quote(p.expressionName(i, k)))
 		}
 	}
 	condition, where := p.Expressions[expressionKey(-1, 0)]
@@ -227,7 +234,7 @@ func (p *Plan) keyed(i int) string {
 }
 
 // keysAlias is a name that no table of a view has.
-const keysAlias = "_daymill_keys"
+const keysAlias = definition.Keys
 
 // matches compares columns of a relation with those of a relation of keys.
 func matches(columns []Column, names []string, relation string) string {

@@ -47,13 +47,10 @@ func (m *maker) typeOf(at definition.Place, name string) string {
 	return canonical + modifier
 }
 
-// regtype returns the name of a type without its modifier; empty if there is no such type.
+// regtype returns the name of a type without its modifier; empty if there is no such type, or if no column can have it.
 func (m *maker) regtype(name string) (canonical string) {
 	// An invalid name is an error in some versions of Postgres, and NULL in others.
-	_ = m.target.QueryRow(m.ctx, "SELECT coalesce(pg_catalog.format_type(pg_catalog.to_regtype($1)::oid, NULL), '')", name).Scan(&canonical)
-	if canonical == "-" {
-		return ""
-	}
+	_ = m.target.QueryRow(m.ctx, "SELECT pg_catalog.format_type(t.oid, NULL) FROM pg_catalog.pg_type AS t WHERE t.oid = pg_catalog.to_regtype($1) AND t.typtype <> 'p'", name).Scan(&canonical)
 	return canonical
 }
 
@@ -74,4 +71,12 @@ func (m *maker) checkType(c definition.Column, source Column) error {
 		m.wrongf(c.Place, "column %s is of type %s, not %s", c.Name, source.Type, c.Type)
 	}
 	return nil
+}
+
+// says returns the column's type and, if it is not the type's default, its collation.
+func (c Column) says() string {
+	if c.Collation == "" {
+		return c.Type
+	}
+	return c.Type + " COLLATE " + c.Collation
 }
