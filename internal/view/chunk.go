@@ -33,24 +33,29 @@ func (w *worker) span(upper []string, count int64) step {
 	return step{cursor: upper, done: count}
 }
 
-// upper returns the root key at the end of a chunk, and how many keys there are up to it. The key is nil for
-// the last chunk.
+// upper returns the root key at the end of a chunk, and how many keys the root has up to it. The key is nil for the last chunk. A chunk ends early if the
+// view's table has more keys than the root, such as of rows that were deleted, so that no chunk has to handle all of these.
 func (w *worker) upper(ctx context.Context, size int64) (upper []string, count int64, err error) {
 	session, err := w.DB.Session(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer session.Release(ctx)
+	p, lower := w.version.Plan, w.task.Cursor != nil
+	next := p.Reach(w.version.Table, lower)
+	if p.Filling { // The table has only keys before the cursor, and no index.
+		next = p.Next(lower)
+	}
 	err = session.Walk(ctx, w.size.Limit(), func(ctx context.Context, on postgres.DBTX) error {
-		found, err := query(ctx, on, w.version.Plan.Next(w.task.Cursor != nil), append(w.bounds(nil), size-1)...)
-		if err != nil || len(found) > 0 {
-			if count = size; err == nil {
-				upper = found[0]
-			}
+		found, err := query(ctx, on, next, append(w.bounds(nil), size-1)...)
+		if err != nil {
 			return err
 		}
-		arguments := append([]any{pgx.QueryExecModeCacheDescribe}, w.bounds(nil)...)
-		return on.QueryRow(ctx, w.version.Plan.Rest(w.task.Cursor != nil), arguments...).Scan(&count)
+		if len(found) > 0 {
+			upper = found[0]
+		}
+		arguments := append([]any{pgx.QueryExecModeCacheDescribe}, w.bounds(upper)...)
+		return on.QueryRow(ctx, p.Count(lower, upper != nil), arguments...).Scan(&count)
 	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("find the next root keys: %w", err)

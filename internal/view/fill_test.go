@@ -8,7 +8,9 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/stream"
 	"github.com/daymill/daymill/internal/pace"
+	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/test/pgtest"
+	"github.com/daymill/daymill/internal/view/signal"
 )
 
 // TestFill: a table has no index while it is filled. Changes in the meantime are applied before the table serves, also if a build was given
@@ -147,6 +149,57 @@ func TestRefresh_Walks(t *testing.T) {
 	}
 	b.quiet(t)
 	b.exact(t, "named")
+}
+
+// TestRefresh_WalksTheView: a walk also goes through the view in chunks, if the view has many more rows than the root by now.
+func TestRefresh_WalksTheView(t *testing.T) {
+	t.Parallel()
+	b := setup(t, stream.ModeTrigger, shop+"; INSERT INTO public.orders SELECT i, i % 2, now() FROM generate_series(1, 200) AS i; UPDATE public.orders SET customer_id = 7 WHERE id = 200; INSERT INTO public.customers VALUES (0, 'zero'), (1, 'one'), (7, 'seven')")
+	b.capture(t, stream.ModeTrigger)
+	b.apply(t, read(t, named))
+	b.quiet(t)
+	b.Do(t, "DELETE FROM public.orders") // The view does not receive these changes yet.
+	task := pgtest.Value[int64](t, b.DB, `INSERT INTO view.task (view_id, version_id, kind, table_index, keys, via)
+		SELECT v.view_id, v.id, 'refresh', 1, '[["7"]]', 'capture' FROM view.version AS v RETURNING id`)
+	blocker, err := b.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = blocker.Exec(t.Context(), "LOCK TABLE public.orders, views.named")
+	require.NoError(t, err)
+	engine, turns := *b.engine, make(chan signal.TaskStop, 100)
+	engine.Chunk, engine.Listeners = 7, telemetry.Listeners{stops(turns)}
+	worked := make(chan error, 1)
+	go func() {
+		_, err := engine.Work(t.Context(), task)
+		worked <- err
+	}()
+	b.Wait(t, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'SELECT ARRAY[CAST(r.%OFFSET%')")
+	require.NoError(t, blocker.Rollback(t.Context()))
+	require.NoError(t, <-worked)
+	require.Greater(t, (<-turns).Chunks, 1, "chunks of 7 keys go through 200 rows")
+	require.Equal(t, "done", pgtest.Value[string](t, b.DB, "SELECT state FROM view.task WHERE id = $1", task))
+	require.Equal(t, int64(199), pgtest.Value[int64](t, b.DB, "SELECT count(*) FROM views.named"), "order 200 does not exist any more")
+
+	ids, err := engine.Verify(t.Context(), "named", false, who)
+	require.NoError(t, err)
+	engine.Clock = pauses{do: func() {}}
+	_, err = engine.Work(t.Context(), ids[0])
+	require.NoError(t, err)
+	verified := <-turns
+	require.Greater(t, verified.Chunks, 1, "chunks of 7 keys go through 199 rows")
+	require.Equal(t, int64(199), verified.Differing)
+	b.quiet(t)
+	b.exact(t, "named")
+}
+
+// stops receives the ends of turns.
+type stops chan<- signal.TaskStop
+
+// Listen sends the end of a turn.
+func (s stops) Listen(ctx context.Context, sent telemetry.Signal) context.Context {
+	if stop, is := sent.(signal.TaskStop); is {
+		s <- stop
+	}
+	return ctx
 }
 
 // deliver delivers changes to views, once some have landed.

@@ -80,7 +80,7 @@ func (b *testBundle) preparable(t *testing.T, name string, crm func(sql string))
 	}
 	home := func(sql string) { b.Do(t, sql) }
 	for _, lower := range []bool{false, true} {
-		prepare(home, p.Next(lower), p.Rest(lower))
+		prepare(home, p.Next(lower), p.Reach(b.serving(t, name).Table, lower), p.Count(lower, false), p.Count(lower, true))
 		for _, upper := range []bool{false, true} {
 			remove, insert := p.RefreshRange(b.serving(t, name).Table, lower, upper)
 			prepare(home, remove, insert, p.SelectRange(lower, upper), p.Compare(b.serving(t, name).Table, lower, upper), p.Misfits(lower, upper))

@@ -305,26 +305,28 @@ func (p *Plan) bound(next int) string {
 
 // Next returns the statement that reads the root key at the end of a chunk: the nth after a key, or from the beginning.
 func (p *Plan) Next(lower bool) string {
-	return p.next(p.Sources[0].relation(), p.Sources[0].Key, lower)
+	return "SELECT " + texts("r", p.Sources[0].Key) + " FROM (" + p.nth(p.Sources[0].relation(), p.Sources[0].Key, lower) + ") AS r"
 }
 
-// Rest returns the statement that counts the root keys after a key, or all.
-func (p *Plan) Rest(lower bool) string {
-	return "SELECT count(*) FROM " + p.Sources[0].relation() + " AS r" + p.between("r", p.Sources[0].Key, 1, lower, false)
+// Reach is like Next, for the root and the view's table: it reads the lower of the two keys. If one of them has no such key, it reads that of the other.
+func (p *Plan) Reach(table string, lower bool) string {
+	return "SELECT " + texts("r", p.Sources[0].Key) + " FROM (\n(" + p.nth(p.Sources[0].relation(), p.Sources[0].Key, lower) + ")\nUNION ALL\n(" +
+		p.nth(Table(table), p.Keys[0], lower) + ")\n) AS r ORDER BY " + strings.Join(columns("r", p.Sources[0].Key), ", ") + " LIMIT 1"
 }
 
-func (p *Plan) next(relation string, names []string, lower bool) string {
-	columns, texts := make([]string, len(names)), make([]string, len(names))
-	for k, name := range names {
-		columns[k] = "r." + quote(name)
-		texts[k] = "CAST(" + columns[k] + " AS text)"
-	}
+// Count returns the statement that counts the root keys of a range. Parameters are those of RefreshRange.
+func (p *Plan) Count(lower, upper bool) string {
+	return "SELECT count(*) FROM " + p.Sources[0].relation() + " AS r" + p.between("r", p.Sources[0].Key, 1, lower, upper)
+}
+
+// nth returns the statement that reads the nth key of a relation.
+func (p *Plan) nth(relation string, names []string, lower bool) string {
 	limit := 1
 	if lower {
 		limit += len(names)
 	}
-	return "SELECT ARRAY[" + strings.Join(texts, ", ") + "] FROM " + relation + " AS r" + p.between("r", names, 1, lower, false) +
-		" ORDER BY " + strings.Join(columns, ", ") + fmt.Sprintf(" OFFSET $%d::bigint LIMIT 1", limit)
+	columns := strings.Join(columns("r", names), ", ")
+	return "SELECT " + columns + " FROM " + relation + " AS r" + p.between("r", names, 1, lower, false) + " ORDER BY " + columns + fmt.Sprintf(" OFFSET $%d::bigint LIMIT 1", limit)
 }
 
 // Compare returns the statement that reads the root keys of a range whose rows in the table differ from the SELECT's, as arrays of text,
@@ -352,6 +354,15 @@ func (p *Plan) compare(selected, bounds, table string) string {
 
 func texts(relation string, names []string) string {
 	return "ARRAY[" + strings.Join(casts(relation, names), ", ") + "]"
+}
+
+// columns returns columns of a relation.
+func columns(relation string, names []string) []string {
+	quoted := make([]string, len(names))
+	for k, name := range names {
+		quoted[k] = relation + "." + quote(name)
+	}
+	return quoted
 }
 
 // casts returns columns of a relation as texts.
