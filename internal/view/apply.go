@@ -51,7 +51,7 @@ func (e *Engine) Plan(ctx context.Context, definitions []definition.Definition) 
 	steps := make([]Step, 0, len(definitions))
 	var mistakes document.Mistakes
 	for _, d := range definitions {
-		former, err := e.former(ctx, d.Name)
+		former, err := e.followed(ctx, d.Name)
 		if err != nil {
 			return nil, err
 		}

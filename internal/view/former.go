@@ -8,8 +8,8 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
-// former returns which renamed tables and columns a view has followed.
-func (e *Engine) former(ctx context.Context, name string) (f plan.Former, err error) {
+// followed returns which renamed tables and columns a view has followed.
+func (e *Engine) followed(ctx context.Context, name string) (f plan.Former, err error) {
 	v, err := Get(ctx, e.DB, name)
 	if errors.Is(err, ErrNone) {
 		return f, nil
