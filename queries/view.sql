@@ -274,3 +274,11 @@ UPDATE view.task SET fence = fence + 1, taken_at = NULL WHERE version_id = @vers
 -- name: ViewDelivered :one
 -- The position up to which a view has received the changes of a stream.
 SELECT min(s.position)::bigint FROM capture.shard AS s WHERE s.consumer = @consumer;
+
+-- name: ViewTaskStop :exec
+-- Takes a view's tasks from their workers.
+UPDATE view.task SET fence = fence + 1, taken_at = NULL WHERE view_id = @view_id AND state = 'running';
+
+-- name: ViewTaskReady :execrows
+-- What a task has waited for has come, so that its waits are not failures of what follows.
+UPDATE view.task SET failures = 0, error = '' WHERE id = @id AND fence = @fence AND state = 'running';

@@ -47,14 +47,14 @@ func (a *app) engine(ctx context.Context, variables map[string]string) (*view.En
 	}, nil
 }
 
-// with calls do with an engine. If no view has the given name, it returns a usage error.
+// with calls do with an engine. If no view has the given name, or the user can fix what is wrong, it returns a usage error.
 func (a *app) with(ctx context.Context, do func(engine *view.Engine) error) error {
 	engine, done, err := a.engine(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer done()
-	if err := do(engine); errors.Is(err, view.ErrNone) {
+	if err := do(engine); errors.Is(err, view.ErrNone) || view.IsRefused(err) {
 		return usageError{err}
 	} else if err != nil {
 		return err
@@ -272,11 +272,19 @@ func (c viewName) change(ctx context.Context, a *app, done string, do func(tx pg
 // Run drops a view.
 func (c *viewRemoveCmd) Run(ctx context.Context, a *app) error {
 	return a.with(ctx, func(engine *view.Engine) error {
+		captured, err := engine.Captured(ctx, c.Name)
+		if err != nil {
+			return err
+		}
 		if err := engine.Remove(ctx, c.Name, whoOnCLI()); err != nil {
 			return err
 		}
 		a.printf("view %s is removed\n", c.Name)
-		return nil
+		works, err := workerAlive(ctx, engine.DB)
+		if err == nil && captured && !works {
+			a.printf("no worker runs: the next one removes the triggers or the slot that captured changes only for this view\n")
+		}
+		return err
 	})
 }
 

@@ -230,6 +230,7 @@ func testViewVerbs(t *testing.T, binary string) {
 	b.until(t, "SELECT team_title = 'blue' FROM views.staff WHERE id = 1")
 	executeSQL(t, b.db, "UPDATE views.staff SET name = 'wrong'")
 	require.Contains(t, b.ends(t, exitDrift, "verify", "staff"), "2 differ")
+	require.Contains(t, b.ends(t, exitUsage, "refresh", "staff", "--key", "abc"), `"abc" is not a value of type integer`)
 	b.run(t, "refresh", "staff", "--key", "1", "--wait")
 	require.Regexp(t, `1 differs, [^$]*view staff differs from its SELECT in 1 key\n$`, b.ends(t, exitDrift, "verify", "staff"))
 	require.Equal(t, "ann wrong", b.text(t, "SELECT string_agg(name, ' ' ORDER BY id) FROM views.staff"))

@@ -87,6 +87,12 @@ func testViewPaused(t *testing.T, binary string) {
 		b.run(t, "resume", "staff")
 		b.run(t, "pause", "staff")
 		require.Contains(t, b.ends(t, exitUsage, "build", "staff"), "view staff is paused: run `daymill view resume staff` first")
+
+		b.write(t, "other.yaml", strings.Replace(staffView, "name: staff", "name: other", 1))
+		b.run(t, "apply", "-f", "other.yaml")
+		require.Equal(t, "view other is removed\n", b.run(t, "remove", "other"), "nothing is captured yet")
+		executeSQL(t, b.db, "UPDATE capture.stream SET mode = 'trigger'")
+		require.Equal(t, "view staff is removed\nno worker runs: the next one removes the triggers or the slot that captured changes only for this view\n", b.run(t, "remove", "staff"))
 	})
 
 	t.Run("Meanwhile", func(t *testing.T) {

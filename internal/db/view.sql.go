@@ -1256,6 +1256,24 @@ func (q *Queries) ViewTaskPrune(ctx context.Context, keep time.Duration) (int64,
 	return result.RowsAffected(), nil
 }
 
+const viewTaskReady = `-- name: ViewTaskReady :execrows
+UPDATE view.task SET failures = 0, error = '' WHERE id = $1 AND fence = $2 AND state = 'running'
+`
+
+type ViewTaskReadyParams struct {
+	ID    int64
+	Fence int64
+}
+
+// What a task has waited for has come, so that its waits are not failures of what follows.
+func (q *Queries) ViewTaskReady(ctx context.Context, arg ViewTaskReadyParams) (int64, error) {
+	result, err := q.db.Exec(ctx, viewTaskReady, arg.ID, arg.Fence)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const viewTaskRelease = `-- name: ViewTaskRelease :exec
 UPDATE view.task SET taken_at = NULL WHERE id = $1 AND fence = $2
 `
@@ -1397,6 +1415,16 @@ func (q *Queries) ViewTaskStanding(ctx context.Context, viewID int64) ([]ViewTas
 		return nil, err
 	}
 	return items, nil
+}
+
+const viewTaskStop = `-- name: ViewTaskStop :exec
+UPDATE view.task SET fence = fence + 1, taken_at = NULL WHERE view_id = $1 AND state = 'running'
+`
+
+// Takes a view's tasks from their workers.
+func (q *Queries) ViewTaskStop(ctx context.Context, viewID int64) error {
+	_, err := q.db.Exec(ctx, viewTaskStop, viewID)
+	return err
 }
 
 const viewTaskTake = `-- name: ViewTaskTake :one

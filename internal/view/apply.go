@@ -369,9 +369,13 @@ func (e *Engine) Rebuild(ctx context.Context, name string, who audit.Who) (task 
 	return task, err
 }
 
-// Pause pauses a view: its table stays unchanged until Resume.
+// Pause pauses a view: its table stays unchanged until Resume. Workers lose its tasks, so that they do not continue until their turns are over.
 func Pause(ctx context.Context, tx pgx.Tx, v View, because string, who audit.Who) error {
-	if _, err := db.New(tx).ViewPause(ctx, db.ViewPauseParams{ID: v.ID, Because: because}); err != nil {
+	_, err := db.New(tx).ViewPause(ctx, db.ViewPauseParams{ID: v.ID, Because: because})
+	if err == nil {
+		err = db.New(tx).ViewTaskStop(ctx, v.ID)
+	}
+	if err != nil {
 		return fmt.Errorf("pause view %s: %w", v.Name, err)
 	}
 	if err := eachConsumer(ctx, tx, v, func(name string) error { return consumer.Pause(ctx, tx, name, because, who) }); err != nil {
@@ -403,6 +407,16 @@ func resume(ctx context.Context, tx pgx.Tx, v View, who audit.Who) error {
 }
 
 func eachConsumer(ctx context.Context, on postgres.DBTX, v View, do func(name string) error) error {
+	return eachStream(ctx, on, v, func(stream string) error {
+		if err := do(v.Consumer(stream)); err != nil && !errors.Is(err, consumer.ErrNone) {
+			return err
+		}
+		return nil
+	})
+}
+
+// eachStream calls do for each stream of a view's tables.
+func eachStream(ctx context.Context, on postgres.DBTX, v View, do func(stream string) error) error {
 	versions, err := Versions(ctx, on, v.ID)
 	if err != nil {
 		return err
@@ -410,12 +424,11 @@ func eachConsumer(ctx context.Context, on postgres.DBTX, v View, do func(name st
 	done := map[string]bool{}
 	for _, version := range versions {
 		for _, stream := range version.Plan.Streams() {
-			name := v.Consumer(stream)
-			if done[name] {
+			if done[stream] {
 				continue
 			}
-			done[name] = true
-			if err := do(name); err != nil && !errors.Is(err, consumer.ErrNone) {
+			done[stream] = true
+			if err := do(stream); err != nil {
 				return err
 			}
 		}

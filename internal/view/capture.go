@@ -2,6 +2,7 @@ package view
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -63,6 +64,24 @@ func (e *Engine) capture(ctx context.Context, tx pgx.Tx) error {
 		return fmt.Errorf("set what streams capture for views: %w", err)
 	}
 	return nil
+}
+
+// Captured reports whether changes are captured for a view, by triggers or with a slot.
+func (e *Engine) Captured(ctx context.Context, name string) (bool, error) {
+	v, err := Get(ctx, e.DB, name)
+	if err != nil {
+		return false, err
+	}
+	captured := false
+	err = eachStream(ctx, e.DB, v, func(stream string) error {
+		row, err := db.New(e.DB).StreamGet(ctx, stream)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("read stream %s: %w", stream, err)
+		}
+		captured = captured || row.Mode != ""
+		return nil
+	})
+	return captured, err
 }
 
 // variable returns the environment variable of a database. It is stored for other processes.

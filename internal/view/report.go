@@ -151,6 +151,9 @@ func (r *Report) count(standing []Task) {
 		if t.State == Queued || t.State == Running {
 			r.OpenTasks++
 		}
+		if t.Version == 0 {
+			continue // Its table was replaced.
+		}
 		later := r.Tasks[:i]
 		// A build corrects all rows, and a verification replaces an earlier one, or shows that all rows are right.
 		if made := slices.ContainsFunc(later, func(l Task) bool {

@@ -141,9 +141,14 @@ func (e *Engine) work(ctx context.Context, id int64, held *lease.Lease) (more bo
 	began := e.clock().Now()
 	ctx = telemetry.Tell(ctx, e.Listeners, signal.TaskStart{Task: w.turn.Task})
 	more, err = w.chunks(ctx, began)
-	if w.turn.Outcome = signal.Complete; err != nil {
+	w.turn.Outcome = signal.Complete
+	waits := (*waitError)(nil)
+	switch {
+	case errors.As(err, &waits):
+		w.turn.Outcome = signal.Waits
+	case err != nil:
 		w.turn.Outcome = signal.Failed
-	} else if more {
+	case more:
 		w.turn.Outcome = signal.Unfinished
 	}
 	w.turn.Err, w.turn.Duration, w.turn.Longest = err, e.clock().Now().Sub(began), w.pacer.Longest
@@ -163,6 +168,11 @@ func (w *worker) chunks(ctx context.Context, began time.Time) (more bool, err er
 	}
 	if t.Kind == TaskBuild && t.Cursor == nil {
 		if err := w.ready(ctx, w.version); err != nil {
+			return false, err
+		}
+	}
+	if t.Waits() {
+		if err := w.begun(ctx); err != nil {
 			return false, err
 		}
 	}
@@ -187,6 +197,17 @@ func (w *worker) chunks(ctx context.Context, began time.Time) (more bool, err er
 			return true, nil
 		}
 	}
+}
+
+// begun records that the task does not wait any more.
+func (w *worker) begun(ctx context.Context) error {
+	return w.DB.Tx(ctx, func(tx pgx.Tx) error {
+		if err := lease.Fenced(db.New(tx).ViewTaskReady(ctx, db.ViewTaskReadyParams{ID: w.task.ID, Fence: w.lease.Term.ID})); err != nil {
+			return fmt.Errorf("begin task %d: %w", w.task.ID, err)
+		}
+		w.task.Failures, w.task.Error = 0, ""
+		return nil
+	})
 }
 
 // next does one chunk, and pauses after it. After the last one, it ends the task.

@@ -17,6 +17,7 @@ func All() []telemetry.Signal {
 const (
 	Complete   = "complete"
 	Unfinished = "unfinished" // there is more to do
+	Waits      = "waits"      // it cannot begin or end yet; Err says what it waits for
 	Failed     = "failed"
 )
 
@@ -50,7 +51,7 @@ func (TaskStart) SpanStart() string { return "view_task" }
 type TaskStop struct {
 	Task
 
-	Outcome   string        // Complete, Unfinished or Failed
+	Outcome   string        // Complete, Unfinished, Waits or Failed
 	Duration  time.Duration // including pauses
 	Keys      int64         // root keys that were handled, or rows that differed from their mirror
 	Chunks    int
@@ -69,8 +70,13 @@ func (s TaskStop) Attrs() []slog.Attr {
 		telemetry.Milliseconds("longest_chunk_ms", s.Longest), slog.Int64("differing_keys", s.Differing), slog.Int64("repaired_keys", s.Repaired), telemetry.Failure(s.Err))
 }
 
-// SpanEnd ends the span.
-func (s TaskStop) SpanEnd() error { return s.Err }
+// SpanEnd ends the span. A task that waits has not failed.
+func (s TaskStop) SpanEnd() error {
+	if s.Outcome == Waits {
+		return nil
+	}
+	return s.Err
+}
 
 // Samples counts the turn and its keys.
 func (s TaskStop) Samples() []telemetry.Sample {
@@ -90,6 +96,8 @@ func (s TaskStop) Samples() []telemetry.Sample {
 // may be many such turns.
 func (s TaskStop) Line() (slog.Level, string) {
 	switch {
+	case s.Outcome == Waits:
+		return slog.LevelInfo, "task of a view waits"
 	case s.Err != nil:
 		return slog.LevelError, "task of a view failed"
 	case s.Differing > s.Repaired:

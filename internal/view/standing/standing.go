@@ -10,6 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/health"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/text"
+	"github.com/daymill/daymill/internal/view"
 )
 
 // Facts are what the checks are based on.
@@ -79,6 +80,9 @@ func stopped(v db.ViewStandingRow) (sentence, command string) {
 func failing(v db.ViewStandingRow) (sentence, command string) {
 	if v.Failing == "" || v.IsPaused {
 		return "", ""
+	}
+	if (view.Task{Error: v.Failing}).Waits() {
+		return fmt.Sprintf("a task of view %s waits: %s", v.Name, v.Failing), "show " + v.Name
 	}
 	return fmt.Sprintf("a task of view %s fails and will be retried: %s", v.Name, v.Failing), "show " + v.Name
 }
