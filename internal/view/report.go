@@ -30,7 +30,7 @@ type Report struct {
 	State       string     `json:"state"`
 	Reason      string     `json:"reason,omitempty"`
 	Rows        int64      `json:"rows"`         // of the table that serves, an estimate
-	Behind      int64      `json:"behind"`       // changes in the log that are not applied yet
+	Behind      int64      `json:"behind"`       // changes in the log that the view has not looked at yet, also of other tables
 	BehindSince *time.Time `json:"behind_since"` // when the oldest of them was committed
 	Refreshed   int64      `json:"refreshed"`    // root keys, in total
 	RefreshedAt *time.Time `json:"refreshed_at"`

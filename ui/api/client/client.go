@@ -1872,7 +1872,7 @@ type VerifyViewRequest struct {
 
 // View defines model for View.
 type View struct {
-	// Behind Changes in the log that are not applied yet.
+	// Behind Changes of the view's databases in the log that the view has not looked at yet, also those of tables that it does not read.
 	Behind int `json:"behind"`
 
 	// BehindSince When the oldest change was committed that is not applied yet.
@@ -1904,7 +1904,7 @@ type ViewState string
 
 // ViewDetails defines model for ViewDetails.
 type ViewDetails struct {
-	// Behind Changes in the log that are not applied yet.
+	// Behind Changes of the view's databases in the log that the view has not looked at yet, also those of tables that it does not read.
 	Behind int `json:"behind"`
 
 	// BehindSince When the oldest change was committed that is not applied yet.
