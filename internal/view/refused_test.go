@@ -23,7 +23,7 @@ func TestRefusedKinds(t *testing.T) {
 		CREATE TABLE public.p (id integer PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE public.p1 PARTITION OF public.p FOR VALUES FROM (0) TO (10)`)
 	crm := pgtest.On(t, b.Server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
 	b.database("crm", crm)
-	_, err := crm.Exec(t.Context(), "CREATE EXTENSION citext; CREATE TABLE public.codes (code citext PRIMARY KEY, label text); CREATE UNLOGGED TABLE public.u (id integer PRIMARY KEY)")
+	_, err := crm.Exec(t.Context(), "CREATE EXTENSION citext; CREATE TABLE public.plain (id integer PRIMARY KEY); CREATE TABLE public.codes (code citext PRIMARY KEY, label text); CREATE UNLOGGED TABLE public.u (id integer PRIMARY KEY)")
 	require.NoError(t, err)
 	plan := func(tables string) error {
 		parsed, err := definition.Parse("test", []byte("name: x\n"+tables))
@@ -59,6 +59,8 @@ func TestRefusedKinds(t *testing.T) {
 		`the join compares german (text COLLATE pg_catalog."de-x-icu") with swedish (text COLLATE pg_catalog."sv-x-icu"), which Postgres cannot compare`)
 	require.NoError(t, plan("tables:\n  - {table: a, columns: [id]}\n  - {table: a, as: other, join: {german: name}, columns: [parent]}"))
 	require.ErrorContains(t, plan("tables: [{table: a, columns: [id, {column: j, json: {x: {path: [x], type: record}}}]}]"), `test:2:35: there is no type "record": write it as Postgres does`)
+	require.EqualError(t, plan("tables: [{database: crm, table: plain, columns: [{expression: \"tableoid::text\", as: x}]}]"),
+		`test:1:1: Postgres refuses the SELECT of the view (column "tableoid" does not exist): change the definition`, "it would be that of the copy")
 	_, err = definition.Parse("test", []byte("name: x\ntables: [{table: a, as: _daymill_keys, columns: [id]}]"))
 	require.ErrorContains(t, err, `test:2:10: Daymill uses the name "_daymill_keys" itself: give the table another name in the view with "as"`)
 	require.NoError(t, func() error {

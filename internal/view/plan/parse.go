@@ -21,7 +21,7 @@ func parse(ctx context.Context, db *postgres.DB, sql string) (refusal string, er
 	switch code := postgres.Code(err); {
 	case err == nil, code == pgerrcode.InsufficientPrivilege:
 		return "", nil
-	case pgerrcode.IsSyntaxErrororAccessRuleViolation(code):
+	case pgerrcode.IsSyntaxErrororAccessRuleViolation(code), pgerrcode.IsDataException(code), pgerrcode.IsFeatureNotSupported(code), pgerrcode.IsProgramLimitExceeded(code):
 		return refused(err).Error(), nil
 	}
 	return "", fmt.Errorf("check a definition: %w", err)
