@@ -181,12 +181,15 @@ func (e *Engine) notes(ctx context.Context, p *plan.Plan) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	notes := make([]string, len(lacks))
-	for i, lack := range lacks {
-		notes[i] = lack.Sentence
-	}
 	slow, err := e.Notes(ctx, p)
-	return append(notes, slow...), err
+	if err != nil {
+		return nil, err
+	}
+	notes := make([]string, 0, len(lacks)+len(slow))
+	for _, lack := range lacks {
+		notes = append(notes, lack.Sentence)
+	}
+	return append(notes, slow...), nil
 }
 
 // Notes returns what makes refreshes slow: columns without an index that joins compare, or by which changed rows are found.

@@ -34,12 +34,14 @@ func (e *Engine) Rights(ctx context.Context, p *plan.Plan, pass func(database st
 		if slices.ContainsFunc(p.Sources[:i], func(s plan.Source) bool { return s.OID == source.OID && s.Stream == source.Stream }) {
 			continue // It is joined twice.
 		}
-		name, columns := p.Definition.Tables[i].Database, []int{}
+		name := p.Definition.Tables[i].Database
 		if !pass(name) {
 			continue
 		}
-		for _, c := range p.Needed(i).Columns {
-			columns = append(columns, c.Number)
+		needed := p.Needed(i).Columns
+		columns := make([]int, len(needed))
+		for k, c := range needed {
+			columns[k] = c.Number
 		}
 		on, _, err := e.Databases.Open(ctx, name)
 		if err != nil {
