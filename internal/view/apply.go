@@ -51,11 +51,11 @@ func (e *Engine) Plan(ctx context.Context, definitions []definition.Definition) 
 	steps := make([]Step, 0, len(definitions))
 	var mistakes document.Mistakes
 	for _, d := range definitions {
-		former, err := e.followed(ctx, d.Name)
+		followed, err := e.followed(ctx, d.Name)
 		if err != nil {
 			return nil, err
 		}
-		made, err := former.Make(ctx, e.DB, e.Databases, d)
+		made, err := followed.Make(ctx, e.DB, e.Databases, d)
 		if wrong, ok := errors.AsType[document.Mistakes](err); ok {
 			mistakes = append(mistakes, wrong...)
 			continue

@@ -72,7 +72,7 @@ type Databases interface {
 type maker struct {
 	ctx      context.Context //nolint:containedctx // A maker exists only during one call.
 	target   *postgres.DB
-	former   Former
+	followed Followed
 	mistakes document.Mistakes
 	plan     *Plan
 }
@@ -84,13 +84,13 @@ func (m *maker) wrongf(at definition.Place, format string, arguments ...any) {
 // Make finds a definition's tables in the catalogs and checks the definition against them. If the definition has mistakes, the error is of
 // type document.Mistakes.
 func Make(ctx context.Context, target *postgres.DB, databases Databases, wanted definition.Definition) (*Plan, error) {
-	return Former{}.Make(ctx, target, databases, wanted)
+	return Followed{}.Make(ctx, target, databases, wanted)
 }
 
 // Make is like Make, and says in mistakes what the names are now.
-func (f Former) Make(ctx context.Context, target *postgres.DB, databases Databases, wanted definition.Definition) (*Plan, error) {
+func (f Followed) Make(ctx context.Context, target *postgres.DB, databases Databases, wanted definition.Definition) (*Plan, error) {
 	sources := make([]Source, len(wanted.Tables))
-	making := &maker{ctx: ctx, target: target, former: f}
+	making := &maker{ctx: ctx, target: target, followed: f}
 	for i, t := range wanted.Tables {
 		db, local, err := databases.Open(ctx, t.Database)
 		if err != nil {
@@ -248,7 +248,7 @@ func (m *maker) missing(at definition.Place, s Source, column string) {
 	for i, c := range s.Columns {
 		names[i] = c.Name
 	}
-	m.wrongf(at, "table %s.%s has no column %q: it has %s%s", s.Schema, s.Name, column, strings.Join(names, ", "), m.former.column(m.plan.Definition.Name, s, column))
+	m.wrongf(at, "table %s.%s has no column %q: it has %s%s", s.Schema, s.Name, column, strings.Join(names, ", "), m.followed.column(m.plan.Definition.Name, s, column))
 }
 
 // Short shortens a name that is too long for Postgres.
@@ -272,7 +272,7 @@ func (m *maker) expression(table, column int, at definition.Place, what, sql, ki
 	}
 	if err != nil {
 		m.wrongf(at, "the %s of %s cannot be used: %s; write an SQL expression whose value depends only on the table's own columns%s", what, m.plan.Definition.Tables[i].Alias(), err,
-			m.former.unknown(m.plan.Definition.Name, m.plan.Sources[i], err))
+			m.followed.unknown(m.plan.Definition.Name, m.plan.Sources[i], err))
 		return nil
 	}
 	m.plan.Expressions[expressionKey(table, column)] = c

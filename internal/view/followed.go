@@ -9,7 +9,7 @@ import (
 )
 
 // followed returns which renamed tables and columns a view has followed.
-func (e *Engine) followed(ctx context.Context, name string) (f plan.Former, err error) {
+func (e *Engine) followed(ctx context.Context, name string) (f plan.Followed, err error) {
 	v, err := Get(ctx, e.DB, name)
 	if errors.Is(err, ErrNone) {
 		return f, nil

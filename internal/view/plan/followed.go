@@ -7,15 +7,15 @@ import (
 	"github.com/daymill/daymill/internal/view/definition"
 )
 
-// Former knows which tables and columns a view has followed when they were renamed. A person's file may still have the names from before.
-type Former struct {
+// Followed knows which tables and columns a view has followed when they were renamed. A person's file may still have the names from before.
+type Followed struct {
 	// Table and Column return the present name; empty if it is not known. They may be nil.
 	Table  func(database, schema, name string) string
 	Column func(s Source, name string) string
 }
 
 // table says what a table is called now; empty if that is not known.
-func (f Former) table(view string, t definition.Table) string {
+func (f Followed) table(view string, t definition.Table) string {
 	if f.Table == nil {
 		return ""
 	}
@@ -23,7 +23,7 @@ func (f Former) table(view string, t definition.Table) string {
 }
 
 // column says what a column is called now; empty if that is not known.
-func (f Former) column(view string, s Source, name string) string {
+func (f Followed) column(view string, s Source, name string) string {
 	if f.Column == nil {
 		return ""
 	}
@@ -33,7 +33,7 @@ func (f Former) column(view string, s Source, name string) string {
 var noColumn = regexp.MustCompile(`column "([^"]+)" does not exist`)
 
 // unknown says what the column is called now that Postgres does not find in an expression.
-func (f Former) unknown(view string, s Source, err error) string {
+func (f Followed) unknown(view string, s Source, err error) string {
 	found := noColumn.FindStringSubmatch(err.Error())
 	if found == nil {
 		return ""
