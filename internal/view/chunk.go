@@ -157,6 +157,22 @@ func (w *worker) touched(ctx context.Context, tx pgx.Tx, keys []any, upper []str
 	return found, err
 }
 
+// drop removes keys of changes that are not values of the key's type, and requests that all rows are read instead. Those that a user has given are errors.
+func (w *worker) drop(ctx context.Context) error {
+	if w.task.Kind != TaskRefresh || w.task.Via != viaCapture || len(w.task.Keys) == 0 {
+		return nil
+	}
+	if _, err := w.columns(); err != nil {
+		return err
+	}
+	fit, err := w.version.fitting(ctx, w.DB, w.task.Table, w.task.Keys)
+	if err != nil && !odd(err) || len(fit) == len(w.task.Keys) {
+		return err
+	}
+	w.task.Keys = fit
+	return w.DB.Tx(ctx, func(tx pgx.Tx) error { return whole(ctx, tx, w.version, TaskBuild) })
+}
+
 // columns returns the number of columns in the keys of a task, which are those of its table's key.
 func (w *worker) columns() (int, error) {
 	columns := len(w.version.Plan.Sources[w.task.Table].Key)

@@ -121,28 +121,14 @@ func (w *worker) fresh(
 }
 
 // bar keeps changes that are older than the copy out of an empty mirror. They may be about other columns of the same names, or about another table of the
-// same name, so the mirror could keep what the table does not have. It writes a watermark into the database: when it has landed, so have all changes that
-// were made before.
+// same name, so the mirror could keep what the table does not have.
 func (w *worker) bar(ctx context.Context, source plan.Source, from *postgres.DB) error {
-	token, err := w.mark(ctx, source.Stream, from)
+	versions, err := Versions(ctx, w.DB, w.task.View)
+	if err == nil && len(versions) > 1 { // Perhaps because names have changed a moment ago.
+		err = w.pass(ctx, source.Stream, from)
+	}
 	if err != nil {
 		return err
-	}
-	until := w.clock().Now().Add(landsWithin)
-	for {
-		landed, err := watermark.Take(ctx, w.DB, token)
-		if err != nil {
-			return err
-		}
-		if landed {
-			break
-		}
-		if w.clock().Now().After(until) {
-			return &waitError{"the log has the changes of database " + source.Stream}
-		}
-		if err := w.clock().Sleep(ctx, landsPoll); err != nil {
-			return err
-		}
 	}
 	return w.revise(ctx, func(tx pgx.Tx, p *plan.Plan) error {
 		head, err := db.New(tx).StreamHead(ctx, source.Stream)
@@ -159,6 +145,27 @@ func (w *worker) bar(ctx context.Context, source plan.Source, from *postgres.DB)
 		}
 		return nil
 	})
+}
+
+// pass waits until all changes have landed that were made in a database before.
+func (w *worker) pass(ctx context.Context, stream string, from *postgres.DB) error {
+	token, err := w.mark(ctx, stream, from)
+	if err != nil {
+		return err
+	}
+	until := w.clock().Now().Add(landsWithin)
+	for {
+		landed, err := watermark.Take(ctx, w.DB, token)
+		switch {
+		case err != nil || landed:
+			return err
+		case w.clock().Now().After(until):
+			return &waitError{"the log has the changes of database " + stream}
+		}
+		if err := w.clock().Sleep(ctx, landsPoll); err != nil {
+			return err
+		}
+	}
 }
 
 // delivered returns the position up to which the view has received the changes of a table's stream, or does not need them. It returns errOpen if statements

@@ -20,10 +20,10 @@ type difference struct {
 	definition definition.Definition
 	sources    []plan.Source
 	// adapt says that the table can continue with a changed plan, fill that its rows have to be read again,
-	// columns that somebody requested more columns, and rebuild that a new table has to be built. stop says why
+	// compare that they have to be compared with the SELECT, columns that somebody requested more columns, and rebuild that a new table has to be built. stop says why
 	// the view cannot continue until a person decides.
-	adapt, fill, columns, rebuild bool
-	stop                          string
+	adapt, fill, compare, columns, rebuild bool
+	stop                                   string
 	// columnNumbers are the numbers of the columns of the table that is compared, by the index in its definition, and joinNumbers those of the columns that
 	// joins compare. A name may belong to another column by now.
 	columnNumbers []int
@@ -199,6 +199,8 @@ func (d *difference) renamed(v Version, index int, before, after plan.Column) {
 	}
 	d.addf(renamed, index, before.Number, "column %s of %s is now called %s", before.Name, d.definition.Tables[index].Alias(), after.Name)
 	d.adapt = true
+	// Changes in the log may have a name that another column of the key has now, and be taken for changes of another row.
+	d.compare = d.compare || slices.Contains(v.Plan.Sources[index].Key, before.Name)
 	// The log may have changes with both names, but a mirror has a column with only one of them, so a new
 	// mirror is filled.
 	d.rebuild = d.rebuild || v.Plan.Sources[index].Mirror != ""

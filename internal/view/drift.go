@@ -200,6 +200,11 @@ func (e *Engine) follow(ctx context.Context, tx pgx.Tx, view View, version Versi
 	if err := e.replan(ctx, tx, version, made); err != nil {
 		return fmt.Errorf("follow drift: %w", err)
 	}
+	if d.compare {
+		if err := whole(ctx, tx, version, TaskVerify); err != nil {
+			return err
+		}
+	}
 	if !d.fill {
 		return nil
 	}

@@ -134,3 +134,38 @@ tables:
 		require.Equal(t, []string{"table_renamed followed: table public.teams is now called public.groups"}, b.drift(t))
 	})
 }
+
+// TestDriftMirrored_Waiting: columns of a table in another database swap their names while nobody reads its changes. The new copy has none of the changes
+// that are older than it and have the old names.
+func TestDriftMirrored_Waiting(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
+			server := pgtest.Server(t, map[string]string{"wal_level": "logical"})
+			b := setupOn(t, pgtest.On(t, server, installed), "SELECT 1")
+			crm := pgtest.On(t, server, installed)
+			b.sources["crm"] = crm
+			b.database("crm", crm)
+			crm.Do(t, "CREATE TABLE public.pairs (id integer PRIMARY KEY, a integer, b integer); INSERT INTO public.pairs VALUES (1, 1, 2), (2, 3, 4)"+marks)
+			b.capture(t, mode)
+			b.apply(t, read(t, "name: v\ntables: [{database: crm, table: pairs, columns: [id, a, b]}]"))
+			stop := b.own(t, mode, "crm")
+			b.quiet(t)
+			b.exact(t, "v")
+			stop()
+			crm.Do(t, "UPDATE public.pairs SET b = 5 WHERE id = 1; INSERT INTO public.pairs VALUES (3, 6, 7)")
+			crm.Do(t, "ALTER TABLE public.pairs RENAME a TO c; ALTER TABLE public.pairs RENAME b TO a; ALTER TABLE public.pairs RENAME c TO b")
+			require.NoError(t, b.engine.Maintain(t.Context()))
+			_, err := b.engine.Work(t.Context(), 2)
+			require.NoError(t, err)
+			require.Equal(t, []string{"it waits until the log has the changes of database crm"}, pgtest.Column[string](t, b.DB, "SELECT error FROM view.task WHERE id = 2"))
+			b.own(t, mode, "crm")
+			b.Do(t, "UPDATE view.task SET retry_at = NULL")
+			b.quiet(t)
+			b.mirrored(t, "v")
+			b.exact(t, "v")
+		})
+	}
+}

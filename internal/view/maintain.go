@@ -62,7 +62,8 @@ func (e *Engine) Maintain(ctx context.Context) error {
 // gaps requests that all rows of a view are read again, if changes of its tables are missing. If drift has paused the view, it waits for the decision, which
 // may be about other tables.
 func (e *Engine) gaps(ctx context.Context, existing View) error {
-	if held, err := existing.held(ctx, e.DB); err != nil || held {
+	held, err := existing.held(ctx, e.DB)
+	if err != nil || held {
 		return err
 	}
 	versions, err := Versions(ctx, e.DB, existing.ID)

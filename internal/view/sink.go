@@ -1,7 +1,6 @@
 package view
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +19,9 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 	"github.com/daymill/daymill/internal/view/signal"
 )
+
+// viaCapture is how a task was requested that changes have requested.
+const viaCapture = "capture"
 
 // Sink applies the changes of one database to one view.
 type Sink struct {
@@ -174,46 +176,83 @@ func (s *Sink) load(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
+// part is what changes say about one table of a view.
+type part struct {
+	table     int
+	keys      roots
+	truncated bool
+}
+
 // apply refreshes one table of the view for changes of some of its sources, and returns how many root keys it refreshed.
-func (e *Engine) apply(ctx context.Context, tx pgx.Tx, version Version, of func(plan.Source) bool, changes []change.Change) (int, error) {
-	var touched roots
+func (e *Engine) apply(ctx context.Context, tx pgx.Tx, version Version, of func(plan.Source) bool, changes []change.Change) (count int, err error) {
+	var parts []part
+	unknown, keyed := false, false
 	for index, source := range version.Plan.Sources {
 		if !of(source) {
 			continue
 		}
-		keys, truncated, unknown, err := version.changed(index, changes)
-		if err != nil {
+		p := part{table: index}
+		var some bool
+		if p.keys, p.truncated, some, err = version.changed(index, changes); err != nil {
 			return 0, err
 		}
-		if unknown { // All rows are read again.
-			_, err := db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{ViewID: version.View, VersionID: &version.ID, Kind: TaskBuild, Via: "capture"})
-			if err != nil {
-				return 0, fmt.Errorf("insert a task: %w", err)
+		parts, unknown, keyed = append(parts, p), unknown || some, keyed || len(p.keys) > 0
+	}
+	if keyed {
+		count, err = e.attempt(ctx, tx, version, parts)
+		if odd(err) {
+			var misfits bool
+			if misfits, err = version.sort(ctx, tx, parts, err); err != nil {
+				return 0, err
 			}
+			unknown = unknown || misfits
+			count, err = e.refreshParts(ctx, tx, version, parts)
 		}
+	} else {
+		count, err = e.refreshParts(ctx, tx, version, parts)
+	}
+	if err == nil && unknown { // All rows are read again.
+		err = whole(ctx, tx, version, TaskBuild)
+	}
+	return count, err
+}
+
+// attempt is refreshParts, and undoes its work if it fails.
+func (e *Engine) attempt(ctx context.Context, tx pgx.Tx, version Version, parts []part) (count int, err error) {
+	err = pgx.BeginFunc(ctx, tx, func(inner pgx.Tx) error {
+		count, err = e.refreshParts(ctx, inner, version, parts)
+		return err
+	})
+	return count, err
+}
+
+// refreshParts refreshes one table of the view for rows of its sources.
+func (e *Engine) refreshParts(ctx context.Context, tx pgx.Tx, version Version, parts []part) (count int, err error) {
+	var touched roots
+	for _, p := range parts {
 		if version.Plan.Filling {
-			if len(keys) > 0 {
-				err = hold(ctx, tx, version, index, keys)
+			if len(p.keys) > 0 {
+				err = hold(ctx, tx, version, p.table, p.keys)
 			}
-			if truncated && err == nil {
-				err = hold(ctx, tx, version, index, nil)
+			if p.truncated && err == nil {
+				err = hold(ctx, tx, version, p.table, nil)
 			}
 			if err != nil {
 				return 0, err
 			}
 			continue
 		}
-		if index == 0 && !truncated {
-			touched = append(touched, keys...)
+		if p.table == 0 && !p.truncated {
+			touched = append(touched, p.keys...)
 			continue
 		}
-		if len(keys) > 0 {
-			if touched, err = e.touch(ctx, tx, version, index, keys, touched); err != nil {
+		if len(p.keys) > 0 {
+			if touched, err = e.touch(ctx, tx, version, p.table, p.keys, touched); err != nil {
 				return 0, err
 			}
 		}
-		if truncated {
-			if touched, err = e.touch(ctx, tx, version, index, nil, touched); err != nil {
+		if p.truncated {
+			if touched, err = e.touch(ctx, tx, version, p.table, nil, touched); err != nil {
 				return 0, err
 			}
 		}
@@ -261,101 +300,10 @@ func later(ctx context.Context, tx pgx.Tx, v Version, table int, keys roots) (er
 		}
 	}
 	_, err = db.New(tx).ViewTaskInsert(ctx, db.ViewTaskInsertParams{
-		ViewID: v.View, VersionID: &v.ID, Kind: TaskRefresh, TableIndex: int32(table), Keys: document, Via: "capture", //nolint:gosec // A small number.
+		ViewID: v.View, VersionID: &v.ID, Kind: TaskRefresh, TableIndex: int32(table), Keys: document, Via: viaCapture, //nolint:gosec // A small number.
 	})
 	if err != nil {
 		return fmt.Errorf("insert a task: %w", err)
 	}
 	return nil
-}
-
-// changed returns the keys of a table's rows that changes are about, without duplicates, whether the table was truncated, and whether the key
-// of some change is unknown.
-func (v Version) changed(i int, changes []change.Change) (keys roots, truncated, unknown bool, err error) {
-	source := v.Plan.Sources[i]
-	for _, c := range changes {
-		if !source.Named(c.Schema, c.Table) {
-			continue
-		}
-		if c.Op == change.Truncate {
-			truncated = true
-			continue
-		}
-		of, err := keysOf(c, source.Key)
-		if err != nil {
-			return nil, false, false, err
-		}
-		unknown = unknown || len(of) == 0
-		keys = append(keys, of...)
-	}
-	return keys.distinct(), truncated, unknown, nil
-}
-
-// keysOf returns the texts of a change's key in the order of columns. If the table had another key at that time, keysOf returns those of the
-// old and the new row. It finds columns that were renamed since by their place. It returns none if they are not known.
-func keysOf(c change.Change, columns []string) (roots, error) {
-	inOrder, byName, err := values(c.Key)
-	if err != nil {
-		return nil, fmt.Errorf("read the key at position %d: %w", c.Position, err)
-	}
-	if key, has := pick(byName, columns); has {
-		return roots{key}, nil
-	}
-	if len(inOrder) == len(columns) {
-		return roots{inOrder}, nil
-	}
-	var keys roots
-	for _, row := range []json.RawMessage{c.Old, c.New} {
-		_, byName, err := values(row)
-		if err != nil {
-			return nil, fmt.Errorf("read the row at position %d: %w", c.Position, err)
-		}
-		if byName == nil {
-			continue
-		}
-		key, has := pick(byName, columns)
-		if !has {
-			return nil, nil
-		}
-		keys = append(keys, key)
-	}
-	if c.Op == change.Update && len(keys) < 2 { //nolint:mnd // Before and after.
-		return nil, nil // The row may have had another key.
-	}
-	return keys, nil
-}
-
-func pick(byName map[string]string, columns []string) ([]string, bool) {
-	key := make([]string, len(columns))
-	for k, column := range columns {
-		text, has := byName[column]
-		if !has {
-			return nil, false
-		}
-		key[k] = text
-	}
-	return key, true
-}
-
-// values returns the texts of a JSON object's values, in order and by name; none if document is not an object.
-func values(document json.RawMessage) (inOrder []string, byName map[string]string, err error) {
-	decoder := json.NewDecoder(bytes.NewReader(document))
-	decoder.UseNumber()
-	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
-		return nil, nil, nil //nolint:nilerr // It is null or empty.
-	}
-	byName = map[string]string{}
-	for decoder.More() {
-		name, err := decoder.Token()
-		if err != nil {
-			return nil, nil, err
-		}
-		var value any
-		if err := decoder.Decode(&value); err != nil {
-			return nil, nil, err
-		}
-		text := sink.Text(value)
-		byName[fmt.Sprint(name)], inOrder = text, append(inOrder, text)
-	}
-	return inOrder, byName, nil
 }

@@ -73,7 +73,11 @@ func (e *Engine) unseen(ctx context.Context, v Version, parts [][]plan.Part) err
 
 // whole requests a task that reads all rows of a table of a view: a build, or a verification that repairs.
 func whole(ctx context.Context, tx pgx.Tx, v Version, kind string) error {
-	err := db.New(tx).ViewTaskWhole(ctx, db.ViewTaskWholeParams{ViewID: v.View, VersionID: v.ID, Kind: kind, Repair: kind == TaskVerify, Via: audit.ViaCron})
+	params := db.ViewTaskWholeParams{ViewID: v.View, VersionID: v.ID, Kind: kind, Repair: kind == TaskVerify, Via: audit.ViaCron}
+	if kind == TaskBuild {
+		params.Via = viaCapture
+	}
+	err := db.New(tx).ViewTaskWhole(ctx, params)
 	if err != nil {
 		return fmt.Errorf("insert a task: %w", err)
 	}

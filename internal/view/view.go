@@ -20,7 +20,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/daymill/daymill/internal/capture/consumer"
@@ -280,8 +279,7 @@ func (v Version) same(ctx context.Context, tx pgx.Tx) error {
 // ours marks an error as one to retry if no change of the application causes it: a lock, a time limit, a lost
 // connection, or a dropped column, which the next turn follows.
 func ours(err error) error {
-	code := postgres.Code(err)
-	if err == nil || pgerrcode.IsDataException(code) || pgerrcode.IsIntegrityConstraintViolation(code) {
+	if err == nil || odd(err) {
 		return err
 	}
 	return &sink.RetryError{After: time.Second, Err: err}

@@ -176,6 +176,9 @@ func (w *worker) chunks(ctx context.Context, began time.Time) (more bool, err er
 			return false, err
 		}
 	}
+	if err := w.drop(ctx); err != nil {
+		return false, err
+	}
 	if t.Kind == TaskRefresh && t.Table == 0 && t.Cursor == nil && len(t.Keys) > 0 {
 		if err := w.pull(ctx); err != nil {
 			return false, err

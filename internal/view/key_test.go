@@ -1,0 +1,143 @@
+package view_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/daymill/daymill/internal/capture/stream"
+	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/test/pgtest"
+)
+
+// TestKeys: changes in the log may be older than the names, the columns and the types of a key.
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{stream.ModeTrigger, stream.ModeWAL} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			testKeys(t, mode)
+		})
+	}
+}
+
+func testKeys(t *testing.T, mode string) {
+	t.Helper()
+	installed := pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}
+	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_replication_slots": "50", "max_wal_senders": "50"})
+	start := func(t *testing.T, sql, definition string) *testBundle {
+		t.Helper()
+		b := setupOn(t, pgtest.On(t, server, installed), sql)
+		b.capture(t, mode)
+		b.apply(t, read(t, definition))
+		b.quiet(t)
+		b.exact(t, "v")
+		return b
+	}
+	// landed waits until the log has a number of changes of a table.
+	landed := func(t *testing.T, b *testBundle, table string, count int) {
+		t.Helper()
+		b.until(t, "SELECT count(*) >= $2 FROM capture.log WHERE table_name = $1", table, count)
+	}
+	letters := func(t *testing.T, b *testBundle) []string {
+		t.Helper()
+		return pgtest.Column[string](t, b.DB, "SELECT kind || ' ' || error FROM view.task WHERE error <> '' UNION ALL SELECT s.error FROM capture.shard AS s WHERE s.error <> ''")
+	}
+	const moods = `CREATE TYPE public.mood AS ENUM ('sad', 'glad'); CREATE TABLE public.moods (mood public.mood PRIMARY KEY, note text);
+		CREATE TABLE public.people (id integer PRIMARY KEY, mood public.mood); CREATE INDEX ON public.people (mood);
+		INSERT INTO public.moods VALUES ('glad', 'g'); INSERT INTO public.people VALUES (1, 'sad'), (2, 'glad')`
+
+	for name, definition := range map[string]string{
+		"RenamedLabelOfTheRoot":    "name: v\ntables: [{table: moods, columns: [mood, note]}]",
+		"RenamedLabelOfAJoinedOne": "name: v\ntables:\n  - {table: people, columns: [id, mood]}\n  - {table: moods, left: true, join: {mood: mood}, columns: [note]}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := start(t, moods, definition)
+			b.Do(t, "INSERT INTO public.moods VALUES ('sad', 's'); UPDATE public.people SET mood = 'sad' WHERE id = 2")
+			landed(t, b, "moods", 1)
+			b.Do(t, "ALTER TYPE public.mood RENAME VALUE 'sad' TO 'blue'; UPDATE public.moods SET note = 'b' WHERE mood = 'blue'")
+			b.quiet(t)
+			b.exact(t, "v")
+			require.Empty(t, letters(t, b))
+			b.Do(t, "UPDATE public.moods SET note = 'c' WHERE mood = 'blue'")
+			b.quiet(t)
+			b.exact(t, "v")
+			require.Len(t, pgtest.Column[int](t, b.DB, "SELECT id FROM view.task WHERE kind = 'build'"), 2, "all rows are read again once")
+		})
+	}
+
+	t.Run("RenamedLabelWhileFilling", func(t *testing.T) {
+		t.Parallel()
+		b := setupOn(t, pgtest.On(t, server, installed), moods)
+		b.capture(t, mode)
+		b.apply(t, read(t, "name: v\ntables: [{table: moods, columns: [mood, note]}]"))
+		b.Do(t, "INSERT INTO public.moods VALUES ('sad', 's'); UPDATE public.moods SET note = 'h' WHERE mood = 'glad'")
+		landed(t, b, "moods", 2)
+		b.consume(t.Context(), t)
+		b.Do(t, "ALTER TYPE public.mood RENAME VALUE 'sad' TO 'blue'")
+		b.quiet(t)
+		b.exact(t, "v")
+		require.Equal(t, []string{"build done", "refresh done", "build done"}, pgtest.Column[string](t, b.DB, "SELECT kind || ' ' || state FROM view.task ORDER BY id"))
+	})
+
+	t.Run("NarrowerDomain", func(t *testing.T) {
+		t.Parallel()
+		b := start(t, "CREATE DOMAIN public.code AS integer; CREATE TABLE public.codes (code public.code PRIMARY KEY, note text)", "name: v\ntables: [{table: codes, columns: [code, note]}]")
+		b.Do(t, "INSERT INTO public.codes VALUES (1, 'a'), (100, 'b')")
+		landed(t, b, "codes", 2)
+		b.Do(t, "DELETE FROM public.codes WHERE code = 100; ALTER DOMAIN public.code ADD CHECK (value < 10); UPDATE public.codes SET note = 'c'")
+		b.quiet(t)
+		b.exact(t, "v")
+		require.Empty(t, letters(t, b))
+	})
+
+	t.Run("OtherColumn", func(t *testing.T) {
+		t.Parallel()
+		b := setupOn(t, pgtest.On(t, server, installed), "CREATE TABLE public.pairs (a integer PRIMARY KEY, b integer NOT NULL, note text); INSERT INTO public.pairs VALUES (1, 2, 'x'), (2, 3, 'y')")
+		stop := b.capture(t, mode)
+		b.apply(t, read(t, "name: v\ntables: [{table: pairs, columns: [a, b, note]}]"))
+		b.quiet(t)
+		stop()
+		b.Do(t, "ALTER TABLE public.pairs DROP CONSTRAINT pairs_pkey, ADD PRIMARY KEY (b)")
+		require.NoError(t, b.engine.Maintain(t.Context()))
+		for b.step(t.Context(), t) { // It builds a new table.
+			continue
+		}
+		b.exact(t, "v")
+		b.Do(t, "UPDATE public.pairs SET note = 'z' WHERE a = 1") // Triggers still write the old key.
+		b.capture(t, mode)
+		b.quiet(t)
+		b.exact(t, "v")
+		require.Empty(t, letters(t, b))
+	})
+
+	t.Run("Renamed", func(t *testing.T) {
+		t.Parallel()
+		b := start(t, "CREATE TABLE public.pairs (a integer, b integer, note text, PRIMARY KEY (a, b)); INSERT INTO public.pairs VALUES (1, 2, 'x'), (3, 4, 'y')", "name: v\ntables: [{table: pairs, columns: [a, b, note]}]")
+		b.Do(t, "UPDATE public.pairs SET note = 'old' WHERE a = 1; DELETE FROM public.pairs WHERE a = 3")
+		landed(t, b, "pairs", 2)
+		b.Do(t, "ALTER TABLE public.pairs RENAME a TO c; UPDATE public.pairs SET note = 'new'; INSERT INTO public.pairs VALUES (5, 6, 'z')")
+		b.quiet(t)
+		b.exact(t, "v")
+		require.Empty(t, letters(t, b))
+	})
+
+	t.Run("Swapped", func(t *testing.T) {
+		t.Parallel()
+		b := start(t, "CREATE TABLE public.pairs (a integer, b integer, note text, PRIMARY KEY (a, b)); INSERT INTO public.pairs VALUES (1, 2, 'x'), (3, 4, 'y'), (5, 5, 'z')", "name: v\ntables: [{table: pairs, columns: [a, b, note]}]")
+		deliver := b.opened(t, "v", "app") // It does not know the new names.
+		b.Do(t, "UPDATE public.pairs SET note = 'old' WHERE a = 1; DELETE FROM public.pairs WHERE a = 3")
+		landed(t, b, "pairs", 2)
+		b.Do(t, "ALTER TABLE public.pairs RENAME a TO c; ALTER TABLE public.pairs RENAME b TO a; ALTER TABLE public.pairs RENAME c TO b")
+		require.NoError(t, b.engine.Maintain(t.Context()))
+		b.Do(t, "UPDATE public.pairs SET note = 'new' WHERE b = 5; INSERT INTO public.pairs (b, a, note) VALUES (6, 7, 'z')")
+		landed(t, b, "pairs", 4)
+		result, err := deliver()
+		require.NoError(t, errors.Join(err, result.Err))
+		b.quiet(t)
+		b.exact(t, "v")
+		require.Empty(t, letters(t, b))
+	})
+}
