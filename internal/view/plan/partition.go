@@ -78,7 +78,7 @@ func (s Source) Regroup(ctx context.Context, on postgres.DBTX, now []Part) (know
 	before, edges := map[string]Part{}, map[string]bool{}
 	for _, p := range s.Parts {
 		before[p.Path] = p
-		for _, edge := range strings.Split(p.Path, "/") {
+		for edge := range strings.SplitSeq(p.Path, "/") {
 			edges[edge] = true
 		}
 	}

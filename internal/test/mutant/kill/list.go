@@ -301,7 +301,7 @@ func views() []broken {
 		edit("View/RowsThatWere", pkg, "^TestFaults$", touched, "", `matches(p.key(i), p.Keys[i], "v")`, `matches(p.key(i), p.Keys[i], "v") + " AND false"`),
 		edit("View/RowsThatAre", pkg, "^TestInsightForge$/^trigger$", touched, "", `quote(p.Definition.Tables[to].Alias()) + p.on(at))`, `quote(p.Definition.Tables[to].Alias()) + " ON false")`),
 		edit("View/Delete", pkg, "^TestFaults$", "internal/view/view.go", "func (v Version) refresh(", "if err := execute(ctx, tx, remove, arguments...); err != nil {", "if err := error(nil); remove == \"\" {"),
-		edit("View/ChangesWhileFilling", pkg, "^TestFill$", sinkGo, "", "err = hold(ctx, tx, version, index, keys)", "err = nil"),
+		edit("View/ChangesWhileFilling", pkg, "^TestFill$", sinkGo, "", "err = hold(ctx, tx, version, p.table, p.keys)", "err = nil"),
 		edit("View/CaughtUp", pkg, "^TestFill$", workGo, "if err := w.index(ctx); err != nil {", "w.version.State == Building {", "w.version.State == \"\" {"),
 		edit("View/FilledAgain", pkg, "^TestFill$", "internal/view/chunk.go", "", "case w.task.Cursor == nil:", "case w.task.Kind == \"\":"),
 		edit("View/Reaches", pkg, "^TestRefresh_WalksTheView$", "internal/view/chunk.go", "", "if p.Filling {", "if p != nil {"),
