@@ -163,7 +163,7 @@ func (s *Pages) changeLetters(w http.ResponseWriter, r *http.Request) error {
 		return err
 	})
 	if errors.Is(err, consumer.ErrNoLetter) {
-		return page.Mistake(errors.New("this dead letter no longer exists"))
+		return page.Mistake(errors.New("these dead letters no longer exist: they were delivered, or somebody has discarded them"))
 	}
 	if err != nil {
 		return err

@@ -71,10 +71,7 @@ func (d *Door) who(w http.ResponseWriter, r *http.Request) (Identity, bool) {
 func (d *Door) loginAddress(r *http.Request) string {
 	back, over := r.URL.RequestURI(), ""
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		back, over = "/", "1"
-		if page, err := url.Parse(r.Referer()); err == nil && page.Host == r.Host {
-			back = strings.TrimPrefix(page.RequestURI(), d.BasePath)
-		}
+		back, over = From(r, d.BasePath), "1"
 	}
 	query := url.Values{}
 	if back = Inside(back); back != "/" {
@@ -85,6 +82,14 @@ func (d *Door) loginAddress(r *http.Request) string {
 	}
 	address := url.URL{Path: d.BasePath + LoginPath, RawQuery: query.Encode()}
 	return address.String()
+}
+
+// From returns the path and query, below the base path, of the page whose form was sent; the overview's if it is not known.
+func From(r *http.Request, basePath string) string {
+	if page, err := url.Parse(r.Referer()); err == nil && page.Host == r.Host {
+		return Inside(strings.TrimPrefix(page.RequestURI(), basePath))
+	}
+	return "/"
 }
 
 // Inside returns a path and query of these pages unchanged. It returns the overview's for everything that may lead elsewhere.

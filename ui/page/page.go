@@ -20,6 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/telemetry"
 	"github.com/daymill/daymill/internal/worker"
+	"github.com/daymill/daymill/ui/door"
 	"github.com/daymill/daymill/ui/reply"
 )
 
@@ -90,7 +91,11 @@ func (s *Site) Page(handle func(w http.ResponseWriter, r *http.Request) error) h
 		case errors.As(err, &large):
 			s.Fail(w, r, http.StatusRequestEntityTooLarge, "That does not work", "The form is too large: the limit is 64 KiB.")
 		case errors.Is(err, ErrNotFound):
-			s.Fail(w, r, http.StatusNotFound, "Not found", "There is nothing at this address.")
+			message := "There is nothing at this address."
+			if r.Method == http.MethodPost {
+				message = "What you wanted to change does not exist, or no longer: somebody may have removed it. Nothing was changed."
+			}
+			s.Fail(w, r, http.StatusNotFound, "Not found", message)
 		case errors.As(err, &input):
 			s.Fail(w, r, http.StatusUnprocessableEntity, "That does not work", Sentence(input.Error()))
 		case errors.Is(err, errPageTooLarge):
@@ -148,7 +153,11 @@ func parse(r *http.Request) error {
 // Fail answers with an error page, even after the request's timeout. If the page cannot be rendered, it answers with a line of text.
 func (s *Site) Fail(w http.ResponseWriter, r *http.Request, status int, title, message string) {
 	r = r.WithContext(context.WithoutCancel(r.Context()))
-	if err := s.Render(w, r, status, title, failure(title, message)); err != nil {
+	back := ""
+	if r.Method == http.MethodPost && status != http.StatusNotFound {
+		back = door.From(r, s.BasePath)
+	}
+	if err := s.Render(w, r, status, title, failure(title, message, back)); err != nil {
 		s.Logger.ErrorContext(r.Context(), "cannot render the error page", slog.String("error", err.Error()))
 		reply.Text(w, status, message+"\n")
 	}
