@@ -219,7 +219,7 @@ func paths(o options) []string {
 		"/capture", "/consumers", "/consumers/events", "/deadletters", "/deadletters/events", "/deadletters/events?state=waiting&after=9000",
 		"/deadletters/events/9000", "/changes", "/changes?table=public.orders&key=17", "/changes?op=delete", "/changes/app/9000",
 		"/views", "/views/" + viewed, "/views/" + viewed + "?before=9000", "/views/" + viewed + "/search?q=customer", "/views/" + viewed + "/definition.yaml",
-		"/definition", "/definition?view=" + viewed, "/builder", "/login",
+		"/definition", "/definition?view=" + viewed, "/builder",
 	}
 }
 
