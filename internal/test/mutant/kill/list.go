@@ -44,7 +44,7 @@ const (
 // list returns every mutant.
 func list() []broken {
 	all := fence()
-	for _, more := range [][]broken{owner(), requests(), sources(), protection(), counting(), publishing(), sessions(), queue(), access(), alerts(), views(), capture(), archive(), manyJobs(), calls(), retention()} {
+	for _, more := range [][]broken{owner(), requests(), sources(), protection(), counting(), publishing(), sessions(), queue(), access(), alerts(), views(), capture(), archive(), manyJobs(), calls(), retention(), pages()} {
 		all = append(all, more...)
 	}
 	return all
