@@ -99,7 +99,7 @@ type Message struct {
 	SQL      string            `json:"sql"`    // made from the catalog; empty if the text is used
 	Bodies   []string          `json:"bodies"` // bodies of the SQL functions that may have run the statement
 	Bound    string            `json:"bound"`  // of the partition that was created, from the catalog
-	// Temporary has the names of the session's temporary relations, if the statement is a GRANT or REVOKE.
+	// Temporary has the names of the session's temporary relations, if the statement is a GRANT, REVOKE or CREATE TABLE.
 	Temporary []string `json:"temporary"`
 	PID       int      `json:"pid"`
 	At        string   `json:"at"` // when the client sent the query

@@ -23,19 +23,38 @@ func (s statement) permanent(temporary []string) string {
 	}
 	var kept []string
 	for item := range items(list[:end]) {
-		schema, name := "", item[0]
-		if len(item) > 2 && item[1].text == "." { //nolint:mnd // A schema, a period and a name.
-			schema, name = plainName(item[0]), item[2]
+		if !relations && !qualified(item) || !isTemporary(item, temporary) {
+			kept = append(kept, s.text[item[0].start-s.start:item[len(item)-1].end-s.start])
 		}
-		if schema == "pg_temp" || strings.HasPrefix(schema, "pg_temp_") || schema == "" && relations && slices.Contains(temporary, plainName(name)) {
-			continue
-		}
-		kept = append(kept, s.text[item[0].start-s.start:item[len(item)-1].end-s.start])
 	}
 	if len(kept) == 0 {
 		return ""
 	}
 	return s.without([]edit{{list[0].start, list[end-1].end, strings.Join(kept, ", ")}})
+}
+
+// likeTemporary reports whether a CREATE TABLE takes columns of a temporary table.
+func likeTemporary(text string, backslashes bool, temporary []string) bool {
+	all := tokens(text, backslashes)
+	for i, t := range all[:max(len(all)-1, 0)] {
+		before := i > 0 && (all[i-1].text == "(" || all[i-1].text == ",")
+		if before && t.text == "LIKE" && t.depth == 1 && isTemporary(all[i+1:], temporary) {
+			return true
+		}
+	}
+	return false
+}
+
+// qualified reports whether an item of a list begins with the name of a schema.
+func qualified(item []token) bool { return len(item) > 2 && item[1].text == "." } //nolint:mnd // A schema, a period and a name.
+
+// isTemporary reports whether a list begins with the name of a temporary relation.
+func isTemporary(item []token, temporary []string) bool {
+	name := plainName(item[0])
+	if qualified(item) {
+		return name == "pg_temp" || strings.HasPrefix(name, "pg_temp_")
+	}
+	return slices.Contains(temporary, name)
 }
 
 // items splits a list at its commas.

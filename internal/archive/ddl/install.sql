@@ -346,7 +346,7 @@ BEGIN
     IF the_tag = 'CREATE TABLE' THEN -- The bounds of a partition may be computed.
         SELECT pg_get_expr(c.relpartbound, c.oid) INTO bound FROM pg_class AS c WHERE c.oid = made;
     END IF;
-    IF the_tag IN ('GRANT', 'REVOKE') THEN -- The event trigger does not report the objects.
+    IF the_tag IN ('GRANT', 'REVOKE', 'CREATE TABLE') THEN -- The event trigger does not report the objects that the statement names.
         SELECT json_agg(c.relname) INTO temporary FROM pg_class AS c WHERE c.relnamespace = pg_my_temp_schema();
     END IF;
     PERFORM daymill_archive.roles();

@@ -24,6 +24,14 @@ var (
 
 // Text returns the statement of a message of [KindEnd].
 func (r *Reader) Text(message Message) (string, error) {
+	text, err := r.find(message)
+	if err == nil && message.Tag == "CREATE TABLE" && likeTemporary(text, message.Settings["standard_conforming_strings"] == "off", message.Temporary) {
+		err = fmt.Errorf("%w: %s, which is LIKE a temporary table", ErrLost, message.Tag)
+	}
+	return text, err
+}
+
+func (r *Reader) find(message Message) (string, error) {
 	if message.SQL != "" {
 		return message.SQL, nil
 	}

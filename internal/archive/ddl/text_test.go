@@ -77,6 +77,27 @@ func TestReader_Bound(t *testing.T) {
 	}
 }
 
+// A restore does not have the temporary table whose columns a new table takes.
+func TestReader_LikeTemporary(t *testing.T) {
+	t.Parallel()
+	for query, lost := range map[string]bool{
+		"CREATE TABLE t (i int, LIKE passing INCLUDING ALL)":         true,
+		`create table t (like "Pass ing")`:                           true,
+		"CREATE TABLE t (LIKE pg_temp.other)":                        true,
+		"CREATE TABLE t (LIKE public.passing)":                       false,
+		"CREATE TABLE t (LIKE kept, v text CHECK (v LIKE passing))":  false,
+		"CREATE TABLE passing (v text DEFAULT 'LIKE', passing text)": false,
+	} {
+		_, err := (&ddl.Reader{}).Text(ddl.Message{Tag: "CREATE TABLE", Query: query, Temporary: []string{"passing", "Pass ing"}})
+		if !lost {
+			require.NoError(t, err, query)
+			continue
+		}
+		require.ErrorIs(t, err, ddl.ErrLost, query)
+		require.ErrorContains(t, err, "LIKE a temporary table")
+	}
+}
+
 // A restore has the large objects of the base only.
 func TestReader_LargeObject(t *testing.T) {
 	t.Parallel()

@@ -160,6 +160,20 @@ func TestChain(t *testing.T) {
 		memberLater(t, setup(t, base.Options{}))
 	})
 
+	// The columns of a temporary table are not in the archive: it records a gap, and continues from a base that has the new table.
+	t.Run("LikeTemporary", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t, base.Options{})
+		stop := b.keep(t)
+		b.psql(t, "-c", "CREATE TABLE kept (i int)", "-c", "CREATE TEMP TABLE passing (i int NOT NULL DEFAULT 3); CREATE TABLE later (LIKE passing INCLUDING DEFAULTS)")
+		b.eventually(t, func(c chain.Chain) bool { return len(c.Bases) == 2 && len(c.Gaps) == 1 })
+		b.psql(t, "-c", "INSERT INTO later DEFAULT VALUES", "-c", "CREATE TABLE last (LIKE later)")
+		b.caughtUp(t)
+		stop()
+		require.Contains(t, b.chain(t).Gaps[0].Reason, "LIKE a temporary table")
+		b.equal(t, b.restored(t, restore.Config{}))
+	})
+
 	// No event trigger fires for a table that EXPLAIN ANALYZE creates: the archive records a gap, and continues from a base that has the table.
 	t.Run("Unnoticed", func(t *testing.T) {
 		t.Parallel()
