@@ -317,7 +317,12 @@ BEGIN
         RETURN;
     END IF;
     PERFORM daymill_archive.keep('dropped', ''), daymill_archive.keep('rewritten', '');
-    SELECT count(*), count(*) FILTER (WHERE c.schema_name LIKE 'pg\_temp%' OR c.object_identity ~ '\mpg_temp(_\d+)?\.'),
+    SELECT count(*), count(*) FILTER (WHERE c.schema_name LIKE 'pg\_temp%' OR c.object_identity ~ '\mpg_temp(_\d+)?\.'
+            -- A function that returns rows of a temporary table ends with it.
+            OR c.classid = 'pg_proc'::regclass AND EXISTS (
+                SELECT FROM pg_depend AS d INNER JOIN pg_type AS t ON t.oid = d.refobjid
+                WHERE d.classid = c.classid AND d.objid = c.objid AND d.refclassid = 'pg_type'::regclass AND t.typnamespace = pg_my_temp_schema()
+            )),
         count(*) FILTER (WHERE c.in_extension), min(c.objid) FILTER (WHERE c.object_type = 'table'),
         coalesce(json_agg(c.object_identity) FILTER (WHERE c.place <= 20), '[]')
     INTO count_all, count_temporary, count_extension, made, objects

@@ -17,8 +17,8 @@ func (s statement) plain(m Message) string {
 		return ""
 	case verb == "GRANT" || verb == "REVOKE":
 		return s.permanent(m.Temporary)
-	case verb == "DROP" && object == "INDEX":
-		return s.dropIndex()
+	case verb == "DROP" && (object == "INDEX" || object == "FUNCTION"):
+		return s.drop(object)
 	case verb == "REFRESH", verb == "CREATE" && object == "INDEX":
 		return s.without(append(s.concurrently(), s.tablespaces()...))
 	case verb == "CREATE" && (object == "TABLE" || object == "MATERIALIZED"):
@@ -48,14 +48,14 @@ func (s statement) largeObject() bool {
 	return at > 0 && at+1 < len(s.tokens) && s.tokens[at].text == "LARGE" && s.tokens[at+1].text == "OBJECT"
 }
 
-// dropIndex returns a DROP INDEX that does not fail if the index is missing: one that a failed CREATE INDEX CONCURRENTLY has left is not in
-// the archive.
-func (s statement) dropIndex() string {
+// drop returns a DROP that does not fail if the object is missing: an index that a failed CREATE INDEX CONCURRENTLY has left, and a function of
+// rows of a temporary table, are not in the archive.
+func (s statement) drop(object string) string {
 	for _, t := range s.tokens[2:] {
 		switch t.text {
 		case "CONCURRENTLY", "IF", "EXISTS":
 		default:
-			return "DROP INDEX IF EXISTS " + s.text[t.start-s.start:]
+			return "DROP " + object + " IF EXISTS " + s.text[t.start-s.start:]
 		}
 	}
 	return s.text
