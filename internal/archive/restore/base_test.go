@@ -86,6 +86,12 @@ func baseInterrupted(t *testing.T, server *pgserver.Server) {
 	require.ErrorContains(t, err, "the archive has a gap from")
 	require.Contains(t, b.refused(t, b.fresh(t)), "the archive has a gap from")
 
+	// A base after the last complete one may still be in progress.
+	rule := retention.Rule{Segments: time.Hour, Bases: 48 * time.Hour}
+	_, err = retention.Prune(t.Context(), b.store, rule, archive.Bases[0].At.Add(24*time.Hour))
+	require.NoError(t, err)
+	require.DirExists(t, torn)
+
 	process, _ = b.archiver(t)
 	b.eventually(t, func(c chain.Chain) bool { return len(c.Bases) == 2 && !c.Gapped() })
 	b.psql(t, "-c", "INSERT INTO t VALUES (2)")
@@ -94,7 +100,7 @@ func baseInterrupted(t *testing.T, server *pgserver.Server) {
 	require.DirExists(t, torn)
 	b.equal(t, b.restored(t, restore.Config{}))
 	made := b.chain(t).Bases[1]
-	_, err = retention.Prune(t.Context(), b.store, retention.Rule{Segments: time.Hour, Bases: 48 * time.Hour}, made.At.Add(24*time.Hour))
+	_, err = retention.Prune(t.Context(), b.store, rule, made.At.Add(24*time.Hour))
 	require.NoError(t, err)
 	require.NoDirExists(t, torn)
 	archive = b.chain(t)
