@@ -176,16 +176,14 @@ func (d *decoder) truncate(m *pglogrepl.TruncateMessage) error {
 		}
 		names = append(names, t.Name)
 	}
-	const cascade, restart = 1, 2
+	const restart = 2
 	text := "TRUNCATE ONLY " + strings.Join(names, ", ")
 	if m.Option&restart != 0 {
 		text += " RESTART IDENTITY"
 	}
-	if m.Option&cascade != 0 {
-		text += " CASCADE"
-	}
+	// Every table that references these was truncated, too. The message lacks the partitioned ones, without which Postgres refuses: CASCADE adds them.
 	if !d.extension() {
-		d.writer.Write([]byte(text + ";\n"))
+		d.writer.Write([]byte(text + " CASCADE;\n"))
 	}
 	return nil
 }
