@@ -318,8 +318,8 @@ BEGIN
     END IF;
     PERFORM daymill_archive.keep('dropped', ''), daymill_archive.keep('rewritten', '');
     SELECT count(*), count(*) FILTER (WHERE c.schema_name LIKE 'pg\_temp%' OR c.object_identity ~ '\mpg_temp(_\d+)?\.'
-            -- A function that returns rows of a temporary table ends with it.
-            OR c.classid = 'pg_proc'::regclass AND EXISTS (
+            -- A function that returns rows of a temporary table ends with it, and so does a domain over them.
+            OR c.classid IN ('pg_proc'::regclass, 'pg_type'::regclass) AND EXISTS (
                 SELECT FROM pg_depend AS d INNER JOIN pg_type AS t ON t.oid = d.refobjid
                 WHERE d.classid = c.classid AND d.objid = c.objid AND d.refclassid = 'pg_type'::regclass AND t.typnamespace = pg_my_temp_schema()
             )),
