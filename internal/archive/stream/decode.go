@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -190,8 +191,9 @@ func (d *decoder) truncate(m *pglogrepl.TruncateMessage) error {
 
 // relation stores the description of a table for the messages that follow.
 func (d *decoder) relation(ctx context.Context, message *pglogrepl.RelationMessage) error {
+	schema := cmp.Or(message.Namespace, "pg_catalog") // Postgres sends no name for that one.
 	t := &known{
-		Table: row.Table{Name: row.Name(message.Namespace) + "." + row.Name(message.RelationName), Full: message.ReplicaIdentity == 'f'},
+		Table: row.Table{Name: row.Name(schema) + "." + row.Name(message.RelationName), Full: message.ReplicaIdentity == 'f'},
 		own:   message.Namespace == ddl.Schema,
 	}
 	for _, c := range message.Columns {
