@@ -60,8 +60,8 @@ func TestRestored(t *testing.T) {
 				if kind != "quiet" {
 					source.Do(t, "INSERT INTO app.t VALUES (3)")
 				}
-				longer := func() bool {
-					return pgtest.Value[bool](t, source, "SELECT pg_current_wal_lsn() > $1::pg_lsn", pgtest.Value[string](t, b.DB, "SELECT coalesce(lsn, '0/0') FROM capture.stream"))
+				longer := func() bool { // What is written and not on disk yet does not count for the owner.
+					return pgtest.Value[bool](t, source, "SELECT pg_current_wal_flush_lsn() > $1::pg_lsn", pgtest.Value[string](t, b.DB, "SELECT coalesce(lsn, '0/0') FROM capture.stream"))
 				}
 				for grow(); !longer(); {
 					grow()
