@@ -283,10 +283,14 @@ DECLARE
     temporary bigint;
     permanent text;
 BEGIN
-    SELECT count(*) FILTER (WHERE o.is_temporary),
-        string_agg(format('DROP %s IF EXISTS %s CASCADE', upper(o.object_type), o.object_identity), '; ') FILTER (WHERE NOT o.is_temporary)
+    SELECT count(*) FILTER (WHERE o.passing),
+        string_agg(format('DROP %s IF EXISTS %s CASCADE', upper(o.object_type), o.object_identity), '; ') FILTER (WHERE NOT o.passing)
     INTO temporary, permanent
-    FROM pg_event_trigger_dropped_objects() AS o WHERE o.original;
+    FROM (
+        -- Rules, triggers and policies of a temporary table do not count as temporary.
+        SELECT object_type, object_identity, is_temporary OR object_identity ~ '\mpg_temp(_\d+)?\.' AS passing
+        FROM pg_event_trigger_dropped_objects() WHERE original
+    ) AS o;
     PERFORM daymill_archive.keep('dropped', CASE WHEN temporary = 0 THEN '' WHEN permanent IS NULL THEN 'temporary' ELSE permanent END);
 EXCEPTION WHEN OTHERS THEN
     PERFORM daymill_archive.say(json_build_object('kind', 'lost', 'tag', tg_tag, 'reason', SQLERRM));
@@ -318,6 +322,9 @@ BEGIN
     END IF;
     PERFORM daymill_archive.keep('dropped', ''), daymill_archive.keep('rewritten', '');
     SELECT count(*), count(*) FILTER (WHERE c.schema_name LIKE 'pg\_temp%' OR c.object_identity ~ '\mpg_temp(_\d+)?\.'
+            OR c.classid = 'pg_statistic_ext'::regclass AND EXISTS (
+                SELECT FROM pg_statistic_ext AS x INNER JOIN pg_class AS t ON t.oid = x.stxrelid WHERE x.oid = c.objid AND t.relnamespace = pg_my_temp_schema()
+            )
             -- A function that returns rows of a temporary table ends with it, and so does a domain over them.
             OR c.classid IN ('pg_proc'::regclass, 'pg_type'::regclass) AND EXISTS (
                 SELECT FROM pg_depend AS d INNER JOIN pg_type AS t ON t.oid = d.refobjid

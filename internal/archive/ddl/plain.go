@@ -17,7 +17,7 @@ func (s statement) plain(m Message) string {
 		return ""
 	case verb == "GRANT" || verb == "REVOKE":
 		return s.permanent(m.Temporary)
-	case verb == "DROP" && (object == "INDEX" || object == "FUNCTION"):
+	case verb == "DROP" && (object == "INDEX" || object == "FUNCTION" || object == "STATISTICS"):
 		return s.drop(object)
 	case verb == "REFRESH", verb == "CREATE" && object == "INDEX":
 		return s.without(append(s.concurrently(), s.tablespaces()...))
@@ -49,7 +49,7 @@ func (s statement) largeObject() bool {
 }
 
 // drop returns a DROP that does not fail if the object is missing: an index that a failed CREATE INDEX CONCURRENTLY has left, and a function of
-// rows of a temporary table, are not in the archive.
+// rows of a temporary table or statistics of one, are not in the archive.
 func (s statement) drop(object string) string {
 	for _, t := range s.tokens[2:] {
 		switch t.text {
