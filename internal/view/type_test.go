@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/capture/stream"
@@ -67,6 +68,45 @@ func TestMirrorCollation(t *testing.T) {
 	require.NoError(t, err)
 	b.quiet(t)
 	b.exact(t, "x")
+}
+
+// TestNames: columns may have any name that statements and triggers use themselves.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	names := strings.Fields("t o n a b e k c x r s v d m p key old new number place row keys source view")
+	create := "CREATE TABLE public.named (id integer PRIMARY KEY, " + strings.Join(quoted(names), " integer, ") + " integer)"
+	b := setup(t, stream.ModeTrigger, create)
+	b.capture(t, stream.ModeTrigger)
+	crm := pgtest.On(t, b.Server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	b.sources["crm"] = crm
+	b.database("crm", crm)
+	crm.Do(t, create+"; INSERT INTO public.named (id, x, t) VALUES (1, 2, 3), (2, 3, 4)"+marks)
+	columns := ", columns: [id, " + strings.Join(names, ", ") + "]}]"
+	b.apply(t, read(t, "name: here\ntables: [{table: named"+columns))
+	b.apply(t, read(t, "name: there\ntables: [{database: crm, table: named"+columns))
+	b.own(t, stream.ModeTrigger, "crm")
+	b.quiet(t)
+	for _, on := range []*pgtest.DB{b.DB, crm} {
+		on.Do(t, "INSERT INTO public.named (id, x) VALUES (3, 1), (4, 1); UPDATE public.named SET t = 7, x = 8, r = 9 WHERE id IN (1, 3); DELETE FROM public.named WHERE id = 4; UPDATE public.named SET id = 5 WHERE id = 3")
+	}
+	b.quiet(t)
+	for _, name := range []string{"here", "there"} {
+		b.exact(t, name)
+		require.Equal(t, []string{"5 8 7"}, pgtest.Column[string](t, b.DB, "SELECT format('%s %s %s', id, x, t) FROM views."+name+" WHERE id = 5"))
+		_, err := b.engine.Verify(t.Context(), name, false, who)
+		require.NoError(t, err)
+	}
+	b.quiet(t)
+	require.Empty(t, pgtest.Column[int64](t, b.DB, "SELECT differing FROM view.task WHERE kind = 'verify' AND (differing > 0 OR state <> 'done')"))
+	require.Empty(t, pgtest.Column[int64](t, b.DB, "SELECT id FROM capture.gap"))
+}
+
+func quoted(names []string) []string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = pgx.Identifier{name}.Sanitize()
+	}
+	return list
 }
 
 // TestRefusedTables: tables whose changes do not say what a view needs are refused, with a sentence.

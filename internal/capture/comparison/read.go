@@ -105,7 +105,7 @@ func (s side) document() string {
 	for i, name := range append(slices.Clone(s.key), s.columns...) {
 		values = append(values, "t."+quote(name)+" AS "+quote(s.called[i]))
 	}
-	return "(SELECT pg_catalog.to_jsonb(r)::text FROM (SELECT " + strings.Join(values, ", ") + ") AS r)"
+	return "(SELECT pg_catalog.to_jsonb(r.*)::text FROM (SELECT " + strings.Join(values, ", ") + ") AS r)"
 }
 
 // chunk reads rows after a key, in the order of the key, and their keys in that order.

@@ -360,7 +360,9 @@ func rows(kind, newRow, oldRow, newKey, oldKey string) string {
 	case "update":
 		// Both tables have the rows in the order in which they were updated, so row numbers pair them. Keys cannot, because another row may
 		// have a row's old key now.
-		pairs := "(SELECT row_number() OVER () AS number, t AS o FROM old_rows AS t) AS a INNER JOIN (SELECT row_number() OVER () AS number, t AS n FROM new_rows AS t) AS b USING (number)"
+		// The alias is a name that no column has: Postgres would take it for the column instead of the row.
+		pairs := `(SELECT row_number() OVER () AS number, "_daymill row" AS o FROM old_rows AS "_daymill row") AS a ` +
+			`INNER JOIN (SELECT row_number() OVER () AS number, "_daymill row" AS n FROM new_rows AS "_daymill row") AS b USING (number)`
 		same := oldKey + "::text = " + newKey + "::text"
 		return "SELECT e.* FROM (SELECT number, " + same + " AS same, " + oldKey + " AS old_key, " + newKey + " AS new_key, " + oldRow + " AS old, " + newRow + " AS new FROM " + pairs + ") AS p " +
 			"CROSS JOIN LATERAL (SELECT 'u'::\"char\" AS op, false AS key_changed, p.new_key AS key, p.old, p.new, p.number AS place WHERE p.same " +

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +66,40 @@ func TestInstall(t *testing.T) {
 }
 
 // TestReader_Rotate: a resting queue is not emptied while it has a change that was committed after the last turn.
+// TestInstall_Names: a column may have any name that the triggers use themselves.
+func TestInstall_Names(t *testing.T) {
+	t.Parallel()
+	names := strings.Fields("t o n a b p e c k j x g f op key key_changed old new number place same old_key new_key active new_rows old_rows r s d tg_op row value")
+	for name, kind := range map[string]string{"Plain": "integer", "Types": "public.small"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.Empty(t)
+			ctx := t.Context()
+			columns := make([]string, len(names))
+			for i, name := range names {
+				columns[i] = pgx.Identifier{name}.Sanitize() + " " + kind
+			}
+			db.Do(t, "CREATE DOMAIN public.small AS integer; CREATE TABLE public.named (id integer, "+strings.Join(columns, ", ")+", PRIMARY KEY (id, t, o, n))")
+			tables, err := table.Find(ctx, db.DB, []string{"public.named"})
+			require.NoError(t, err)
+			schema := trigger.Schema("app")
+			require.NoError(t, trigger.Install(ctx, db.DB, schema, tables, nil))
+			db.Do(t, `INSERT INTO public.named (id, t, o, n) VALUES (1, 2, 3, 4), (2, 2, 3, 4); UPDATE public.named SET t = 5, a = 6 WHERE id = 1;
+				UPDATE public.named SET c = 7 WHERE id = 2; DELETE FROM public.named`)
+			var failed bool
+			require.NoError(t, db.QueryRow(ctx, "SELECT is_called FROM "+schema+".failures").Scan(&failed))
+			require.False(t, failed)
+			keys := pgtest.Column[string](t, db, "SELECT q.op::text || ' ' || q.key::text FROM "+schema+".queue_0 AS q ORDER BY q.seq")
+			require.Equal(t, []string{
+				`i {"id": 1, "t": 2, "o": 3, "n": 4}`, `i {"id": 2, "t": 2, "o": 3, "n": 4}`,
+				`d {"id": 1, "t": 2, "o": 3, "n": 4}`, `i {"id": 1, "t": 5, "o": 3, "n": 4}`,
+				`u {"id": 2, "t": 2, "o": 3, "n": 4}`,
+				`d {"id": 1, "t": 5, "o": 3, "n": 4}`, `d {"id": 2, "t": 2, "o": 3, "n": 4}`,
+			}, keys)
+		})
+	}
+}
+
 func TestReader_Rotate(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Empty(t)

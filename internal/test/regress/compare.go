@@ -70,7 +70,7 @@ func relations(ctx context.Context, url string) (map[string]relation, error) {
 		return nil, err
 	}
 	rows, _ := conn.Query(ctx, `
-		SELECT format('%I.%I', n.nspname, c.relname), c.relkind || c.relpersistence FROM pg_class AS c INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		SELECT format('%I.%I', n.nspname, c.relname), c.relkind::text || c.relpersistence::text FROM pg_class AS c INNER JOIN pg_namespace AS n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\_%' AND n.nspname NOT IN ('information_schema', 'daymill_archive')`)
 	all := map[string]relation{}
 	var name, kind string

@@ -93,7 +93,7 @@ func (s Source) selected() string {
 	for k, c := range s.Columns {
 		row[k] = "r." + quote(c.Name)
 	}
-	return texts("r", s.Key) + ", (SELECT row_to_json(x)::text FROM (SELECT " + strings.Join(key, ", ") + ") AS x), (SELECT row_to_json(x)::text FROM (SELECT " + strings.Join(row, ", ") + ") AS x)"
+	return texts("r", s.Key) + ", (SELECT row_to_json(x.*)::text FROM (SELECT " + strings.Join(key, ", ") + ") AS x), (SELECT row_to_json(x.*)::text FROM (SELECT " + strings.Join(row, ", ") + ") AS x)"
 }
 
 // table returns the name of the table itself, in its own database.
