@@ -141,3 +141,45 @@ func testKeys(t *testing.T, mode string) {
 		require.Empty(t, letters(t, b))
 	})
 }
+
+// TestMirrorRefuses: a mirror refuses a row that is older than the label of an enum, or that has a label which its own type lacks. The changes after it
+// reach the view.
+func TestMirrorRefuses(t *testing.T) {
+	t.Parallel()
+	const moods = "CREATE TYPE public.mood AS ENUM ('sad', 'glad')"
+	b := setup(t, stream.ModeTrigger, moods)
+	b.capture(t, stream.ModeTrigger)
+	crm := pgtest.On(t, b.Server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	b.sources["crm"] = crm
+	b.database("crm", crm)
+	crm.Do(t, moods+"; CREATE TABLE public.people (id integer PRIMARY KEY, mood public.mood); INSERT INTO public.people VALUES (1, 'sad'), (2, 'glad')"+marks)
+	b.apply(t, read(t, "name: v\ntables: [{database: crm, table: people, columns: [id, mood]}]"))
+	b.own(t, stream.ModeTrigger, "crm")
+	b.quiet(t)
+	landed := func(count int) {
+		b.until(t, "SELECT count(*) >= $2 FROM capture.log WHERE table_name = $1", "people", count)
+	}
+	crm.Do(t, "UPDATE public.people SET mood = 'sad' WHERE id = 2")
+	landed(1)
+	for _, on := range []*pgtest.DB{b.DB, crm} {
+		on.Do(t, "ALTER TYPE public.mood RENAME VALUE 'sad' TO 'blue'")
+	}
+	crm.Do(t, "INSERT INTO public.people VALUES (3, 'glad')")
+	b.quiet(t)
+	b.exact(t, "v")
+	require.Equal(t, []string{"1 blue", "2 blue", "3 glad"}, pgtest.Column[string](t, b.DB, "SELECT id || ' ' || mood::text FROM views.v ORDER BY id"))
+
+	crm.Do(t, "ALTER TYPE public.mood ADD VALUE 'mad'")
+	crm.Do(t, "UPDATE public.people SET mood = 'mad' WHERE id = 1; INSERT INTO public.people VALUES (4, 'glad')")
+	landed(4)
+	for range 3 {
+		b.step(t.Context(), t)
+	}
+	require.True(t, b.quietly(t, "SELECT EXISTS (SELECT FROM view.task WHERE error LIKE $1)", "%write to the mirror of public.people of database crm: Postgres refuses the row (22P02)%"))
+	require.True(t, b.quietly(t, "SELECT EXISTS (SELECT FROM views.v WHERE id = $1)", 4))
+	b.Do(t, "ALTER TYPE public.mood ADD VALUE 'mad'")
+	_, err := b.engine.Verify(t.Context(), "v", true, who)
+	require.NoError(t, err)
+	b.quiet(t)
+	b.exact(t, "v")
+}

@@ -3,7 +3,6 @@ package view
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,9 +36,11 @@ func newMirror(target *postgres.DB, stream string, overwrite bool) *mirror {
 	return m
 }
 
-// deliver writes changes to the mirrors. Each table of a view has its own mirrors.
+// deliver writes changes to the mirrors. Each table of a view has its own mirrors. A mirror may refuse a row: a change may be older than the label of an
+// enum, or the target's type may lack one. Then all rows are compared, those of the mirrors with their tables, too.
 func (m *mirror) deliver(ctx context.Context, tx pgx.Tx, versions []Version, changes []change.Change) error {
 	var copied []change.Change
+	var of []Version // the version of each of them
 	for _, c := range changes {
 		for _, v := range versions {
 			if v.Stale != "" {
@@ -55,11 +56,23 @@ func (m *mirror) deliver(ctx context.Context, tx pgx.Tx, versions []Version, cha
 				if err != nil {
 					return err
 				}
-				copied = append(copied, one)
+				copied, of = append(copied, one), append(of, v)
 			}
 		}
 	}
-	return m.write(ctx, tx, copied)
+	if len(copied) == 0 {
+		return nil
+	}
+	refusals, err := m.sink.DeliverTx(ctx, tx, copied)
+	if err != nil {
+		return fmt.Errorf("write to a mirror: %w", err)
+	}
+	for _, refusal := range refusals {
+		if err := whole(ctx, tx, of[refusal.Index], TaskVerify); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *mirror) write(ctx context.Context, tx pgx.Tx, changes []change.Change) error {
@@ -71,7 +84,9 @@ func (m *mirror) write(ctx context.Context, tx pgx.Tx, changes []change.Change) 
 		return fmt.Errorf("write to a mirror: %w", err)
 	}
 	if len(refusals) > 0 {
-		return errors.New("write to a mirror: " + refusals[0].Reason)
+		source := m.needed[changes[refusals[0].Index].Table]
+		return fmt.Errorf("write to the mirror of %s.%s of database %s: %s; see whether its types have the same labels and limits in both databases",
+			source.Schema, source.Name, m.stream, refusals[0].Reason)
 	}
 	return nil
 }

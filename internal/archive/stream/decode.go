@@ -51,6 +51,7 @@ type decoder struct {
 	gap      *chain.Gap        // the transaction has a schema change that the archive does not have
 	tag      string            // command tag of a statement whose rows come before its message; empty if there is none
 	settings map[string]string // its role, and the rights of that
+	resets   bool              // a statement that may set sequences was written since the sequences were
 
 	// Consecutive rows of one table: the first few are held back.
 	of      *row.Table
@@ -169,6 +170,7 @@ func (d *decoder) change(id uint32, text func(t *row.Table) string) error {
 
 func (d *decoder) truncate(m *pglogrepl.TruncateMessage) error {
 	d.flush()
+	d.resets = true
 	names := make([]string, 0, len(m.RelationIDs))
 	for _, id := range m.RelationIDs {
 		t, err := d.table(id)
@@ -358,6 +360,7 @@ func (d *decoder) lost(reason string) {
 
 // block writes a schema change with the role and the settings that it ran with.
 func (d *decoder) block(settings map[string]string, text string) {
+	d.resets = true
 	var b strings.Builder
 	set := func(name, value string) {
 		of := "set_config(" + row.Literal(name) + ", " + row.Literal(value) + ", true)"

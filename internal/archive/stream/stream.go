@@ -367,6 +367,10 @@ func (r *reader) sync(ctx context.Context) error {
 	}
 	seal := r.writer.Size() > r.config.Size || now.Sub(r.sealed) > age || r.writer.To > r.writer.Durable+pglogrepl.LSN(16*r.config.Size) //nolint:gosec // Positive.
 	if r.moved && (seal || now.Sub(r.idle) > beat) {
+		if r.decoder.resets { // The values may have been read before, when the stream had not reached the statement yet.
+			clear(r.sequences)
+			r.decoder.resets = false
+		}
 		text, err := segment.Sequences(ctx, r.config.Source, r.sequences)
 		if err != nil {
 			return err
