@@ -368,6 +368,11 @@ func TestChain(t *testing.T) {
 		b.equal(t, into)
 	})
 
+	t.Run("SequenceReset", func(t *testing.T) {
+		t.Parallel()
+		sequenceReset(t, setup(t, base.Options{}))
+	})
+
 	t.Run("SequenceDropped", func(t *testing.T) {
 		t.Parallel()
 		sequenceDropped(t, setup(t, base.Options{}))

@@ -66,6 +66,21 @@ func unreadable(t *testing.T, b *testBundle) {
 	require.Equal(t, "more other p2 0", b.value(t, b.restored(t, restore.Config{}), state))
 }
 
+// sequenceReset: a statement sets a sequence, and the sequence moves to where it was before, while the archive writes the values of those that have moved.
+func sequenceReset(t *testing.T, b *testBundle) {
+	t.Helper()
+	stop := b.run(t, 1) // Each time that it has everything, it writes the sequences.
+	for range 2 {
+		b.psql(t, "-c", "CREATE SEQUENCE IF NOT EXISTS again; ALTER SEQUENCE again RESTART WITH 4", "-c", "CREATE TABLE IF NOT EXISTS owner (id serial); TRUNCATE owner RESTART IDENTITY",
+			"-c", "SELECT nextval('again'), nextval('again'); INSERT INTO owner DEFAULT VALUES")
+		b.caughtUp(t)
+	}
+	stop()
+	const values = "SELECT (SELECT last_value || ' ' || is_called FROM again) || ', ' || (SELECT last_value || ' ' || is_called FROM owner_id_seq)"
+	require.Equal(t, "5 true, 1 true", b.value(t, b.db.URL, values))
+	require.Equal(t, "5 true, 1 true", b.value(t, b.restored(t, restore.Config{}), values))
+}
+
 // sequenceDropped: a sequence is dropped while the archiver reads the values of all sequences. This is not an error.
 func sequenceDropped(t *testing.T, b *testBundle) {
 	t.Helper()
