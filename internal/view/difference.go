@@ -142,6 +142,7 @@ func (d *difference) table(v Version, index int, old, now plan.Source) {
 			continue
 		}
 		after := now.Columns[at]
+		d.compare = d.compare || after.Relabeled(before)
 		if after.Name != before.Name {
 			d.renamed(v, index, before, after)
 		}

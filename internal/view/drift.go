@@ -86,7 +86,7 @@ func (e *Engine) Follow(ctx context.Context, view int64) error {
 			return err
 		}
 		if len(d.entries) == 0 {
-			if err := e.unseen(ctx, v, d.parts); err != nil {
+			if err := e.unseen(ctx, v, d); err != nil {
 				return err
 			}
 			continue

@@ -183,3 +183,42 @@ func TestMirrorRefuses(t *testing.T) {
 	b.quiet(t)
 	b.exact(t, "v")
 }
+
+// TestRelabeled: labels of an enum that are renamed change values, and the keys of changes in the log, without a change of a row.
+func TestRelabeled(t *testing.T) {
+	t.Parallel()
+	const moods = `CREATE TYPE public.mood AS ENUM ('sad', 'glad'); CREATE TABLE public.people (mood public.mood, n integer, PRIMARY KEY (mood, n), note text);
+		INSERT INTO public.people SELECT m, n, '' FROM unnest(ARRAY['sad', 'glad']::public.mood[]) AS m, generate_series(1, 20) AS n`
+	b := setup(t, stream.ModeTrigger, moods)
+	b.capture(t, stream.ModeTrigger)
+	crm := pgtest.On(t, b.Server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+	b.sources["crm"] = crm
+	b.database("crm", crm)
+	crm.Do(t, moods+marks)
+	const columns = "columns: [n, note, {column: mood, as: word, map: {sad: SAD}, keep: true}]"
+	b.apply(t, read(t, "name: here\ntables: [{table: people, "+columns+"}]"))
+	b.apply(t, read(t, "name: there\ntables: [{database: crm, table: people, "+columns+"}]"))
+	b.own(t, stream.ModeTrigger, "crm")
+	b.quiet(t)
+	for _, on := range []*pgtest.DB{b.DB, crm} {
+		on.Do(t, "UPDATE public.people SET note = 'x' WHERE n < 4 AND mood = 'sad'")
+	}
+	b.until(t, "SELECT count(*) >= $2 FROM capture.log WHERE table_name = $1", "people", 6)
+	for _, on := range []*pgtest.DB{b.DB, crm} {
+		on.Do(t, "ALTER TYPE public.mood RENAME VALUE 'sad' TO 'x'; ALTER TYPE public.mood RENAME VALUE 'glad' TO 'sad'; ALTER TYPE public.mood RENAME VALUE 'x' TO 'glad'")
+	}
+	b.quiet(t)
+	for _, name := range []string{"here", "there"} {
+		require.NoError(t, b.engine.Follow(t.Context(), b.view(t, name).ID))
+	}
+	b.quiet(t)
+	for _, name := range []string{"here", "there"} {
+		b.exact(t, name)
+		b.mirrored(t, name)
+		require.EqualValues(t, 1, pgtest.Value[int64](t, b.DB, "SELECT count(*) FROM view.task WHERE kind = 'verify' AND view_id = $1", b.view(t, name).ID), "all rows are compared once")
+	}
+	// A new label changes nothing.
+	b.Do(t, "ALTER TYPE public.mood ADD VALUE 'mad'")
+	require.NoError(t, b.engine.Follow(t.Context(), b.view(t, "here").ID))
+	require.EqualValues(t, 2, pgtest.Value[int64](t, b.DB, "SELECT count(*) FROM view.task WHERE kind = 'verify'"))
+}

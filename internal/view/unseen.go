@@ -3,6 +3,7 @@ package view
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -14,23 +15,32 @@ import (
 )
 
 // unseen notices what no change of a row shows: partitions that were attached, detached, dropped, or truncated by themselves; and another table that
-// took an earlier name of one of the view's tables, whose changes may have been taken for changes of that one. unseen requests a comparison of all
+// took an earlier name of one of the view's tables, whose changes may have been taken for changes of that one; and renamed labels of enums. unseen requests a comparison of all
 // rows with the SELECT, which repairs those that differ: only these are written, and most rows are the same. It is requested in the transaction that
 // stores what the view knows, so it happens even if no worker ran at the time.
 //
 // Tables that are read on a schedule are compared anyway.
-func (e *Engine) unseen(ctx context.Context, v Version, parts [][]plan.Part) error {
-	sources, moved, changed := slices.Clone(v.Plan.Sources), false, false
+func (e *Engine) unseen(ctx context.Context, v Version, d *difference) error {
+	sources, moved, changed := slices.Clone(v.Plan.Sources), d.compare, false
 	for i, source := range v.Plan.Sources {
-		if source.Scheduled || source.Parts == nil && parts[i] == nil && len(source.Former) == 0 {
+		if source.Scheduled {
 			continue
+		}
+		sources[i].Columns = slices.Clone(source.Columns)
+		for k, column := range source.Columns {
+			for _, now := range d.sources[i].Columns {
+				if now.Number == column.Number {
+					changed = changed || !maps.Equal(now.Labels, column.Labels)
+					sources[i].Columns[k].Labels = now.Labels
+				}
+			}
 		}
 		from, _, err := e.Databases.Open(ctx, v.Plan.Definition.Tables[i].Database)
 		if err != nil {
 			return err
 		}
 		var other bool
-		if sources[i].Parts, other, err = source.Regroup(ctx, from, parts[i]); err != nil {
+		if sources[i].Parts, other, err = source.Regroup(ctx, from, d.parts[i]); err != nil {
 			return err
 		}
 		if sources[i].Former, err = e.former(ctx, from, source); err != nil {
@@ -55,14 +65,14 @@ func (e *Engine) unseen(ctx context.Context, v Version, parts [][]plan.Part) err
 			return nil // Another process has noticed them.
 		}
 		for i, source := range sources {
-			versions[at].Plan.Sources[i].Parts, versions[at].Plan.Sources[i].Former = source.Parts, source.Former
+			versions[at].Plan.Sources[i].Parts, versions[at].Plan.Sources[i].Former, versions[at].Plan.Sources[i].Columns = source.Parts, source.Former, source.Columns
 		}
 		document, err := marshal(versions[at].Plan)
 		if err != nil {
 			return err
 		}
 		if err := db.New(tx).VersionPlan(ctx, db.VersionPlanParams{ID: v.ID, Plan: document}); err != nil {
-			return fmt.Errorf("record the partitions and names of a view's tables: %w", err)
+			return fmt.Errorf("record what a view knows of its tables: %w", err)
 		}
 		if !moved {
 			return nil

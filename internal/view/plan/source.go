@@ -56,6 +56,18 @@ type Column struct {
 	// Generated says that Postgres computes the column, and Folds that its collation takes some different texts for equal.
 	Generated bool `json:"generated,omitempty"`
 	Folds     bool `json:"folds,omitempty"`
+	// Labels are those of an enum, each after its number, which a rename keeps; empty for other types, and if the plan is older than this field.
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// Relabeled reports whether a label of an enum has another name than before, which no change of a row shows.
+func (c Column) Relabeled(before Column) bool {
+	for number, label := range before.Labels {
+		if now, has := c.Labels[number]; has && now != label {
+			return true
+		}
+	}
+	return false
 }
 
 // relation returns the name of the table or mirror that the view's SELECT reads.
@@ -96,6 +108,9 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text,
 ` + table.KeySQL + `    coalesce((
         SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
             'name', a.attname, 'number', a.attnum, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod), 'base', a.atttypid::bigint,
+            'labels', (
+                SELECT pg_catalog.json_object_agg(e.oid, e.enumlabel) FROM pg_catalog.pg_enum AS e WHERE e.enumtypid IN (t.oid, t.typbasetype, t.typelem)
+            ),
             'category', t.typcategory, 'not_null', a.attnotnull, 'generated', a.attgenerated <> '',
             'folds', EXISTS (SELECT FROM pg_catalog.pg_collation AS co WHERE co.oid = a.attcollation AND NOT co.collisdeterministic),
             'collation', CASE WHEN a.attcollation <> t.typcollation THEN (

@@ -297,6 +297,8 @@ func views() []broken {
 		edit("View/Key/MisfitsWhileFilling", pkg, "^TestKeys$/^wal$/^RenamedLabelWhileFilling$", "internal/view/chunk.go", "", "w.task.Via != viaCapture", "w.task.Via != \"\""),
 		edit("View/Key/OtherColumn", pkg, "^TestKeys$/^trigger$/^OtherColumn$", "internal/view/key.go", "", " && !another {", " && (another || !another) {"),
 		edit("View/Key/Swapped", pkg, "^TestKeys$/^wal$/^Swapped$", "internal/view/drift.go", "", "if d.compare {", "if d.compare && d.fill {"),
+		edit("View/Relabeled", pkg, "^TestRelabeled$", "internal/view/unseen.go", "", "slices.Clone(v.Plan.Sources), d.compare, false", "slices.Clone(v.Plan.Sources), false, false"),
+		edit("View/MirrorRefuses", pkg, "^TestMirrorRefuses$", "internal/view/mirror.go", "", "for _, refusal := range refusals {", "for _, refusal := range refusals[:0] {"),
 		edit("View/Visible", pkg, "^TestVisible$", sinkGo, "", "case hidden == 0:", "case hidden >= 0:"),
 		edit("View/RowsThatWere", pkg, "^TestFaults$", touched, "", `matches(p.key(i), p.Keys[i], "v")`, `matches(p.key(i), p.Keys[i], "v") + " AND false"`),
 		edit("View/RowsThatAre", pkg, "^TestInsightForge$/^trigger$", touched, "", `quote(p.Definition.Tables[to].Alias()) + p.on(at))`, `quote(p.Definition.Tables[to].Alias()) + " ON false")`),
