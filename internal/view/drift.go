@@ -231,9 +231,13 @@ func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int
 	state := Rejected
 	var d *difference
 	var made *plan.Plan
+	outdated := map[int64]string{}
 	if accept {
 		state = Accepted
 		if made, d, err = e.accepted(ctx, existing, last, ids); err != nil {
+			return 0, err
+		}
+		if outdated, err = e.outdated(ctx, versions[:len(versions)-1]); err != nil {
 			return 0, err
 		}
 	}
@@ -246,6 +250,11 @@ func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int
 			return err
 		}
 		if accept {
+			for id, why := range outdated {
+				if err := db.New(tx).VersionStale(ctx, db.VersionStaleParams{ID: id, Stale: why}); err != nil {
+					return fmt.Errorf("record that a table is stale: %w", err)
+				}
+			}
 			if err := e.follow(ctx, tx, existing, last, made, d); err != nil {
 				return err
 			}
@@ -258,6 +267,24 @@ func (e *Engine) Decide(ctx context.Context, name string, accept bool, ids []int
 		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: map[bool]string{true: "accept drift", false: "reject drift"}[accept], Target: name, Detail: map[string]any{"entries": count}})
 	})
 	return count, err
+}
+
+// outdated returns which tables of a view cannot follow its drift, and why. One that serves while another one is built would pause the view again and again.
+func (e *Engine) outdated(ctx context.Context, versions []Version) (map[int64]string, error) {
+	outdated := map[int64]string{}
+	for _, v := range versions {
+		if v.Stale != "" {
+			continue
+		}
+		found, err := e.differ(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		if found.stop != "" {
+			outdated[v.ID] = found.stop
+		}
+	}
+	return outdated, nil
 }
 
 // decide records a decision, and returns how many entries it is about.

@@ -186,6 +186,22 @@ func testDrift(t *testing.T, setup func(t *testing.T) *testBundle) {
 		change(t, b)
 	})
 
+	t.Run("TableDroppedWhileRebuilt", func(t *testing.T) {
+		t.Parallel()
+		b := start(t, peopleView)
+		_, err := b.engine.Rebuild(t.Context(), "staff", who)
+		require.NoError(t, err)
+		b.Do(t, "DROP TABLE public.teams")
+		require.NoError(t, b.engine.Maintain(t.Context()))
+		b.Do(t, "CREATE TABLE public.teams (id integer PRIMARY KEY, title text, size smallint); INSERT INTO public.teams VALUES (1, 'new', 1)")
+		b.until(t, "SELECT count(*) = 1 FROM capture.captured WHERE table_name = 'teams' AND oid = 'public.teams'::regclass::oid::bigint AND reason = ''")
+		_, err = b.engine.Decide(t.Context(), "staff", true, nil, who)
+		require.NoError(t, err)
+		require.NoError(t, b.engine.Follow(t.Context(), b.view(t, "staff").ID))
+		require.Nil(t, b.view(t, "staff").PausedAt)
+		change(t, b)
+	})
+
 	t.Run("TableRenamed", func(t *testing.T) {
 		t.Parallel()
 		b := start(t, peopleView)
