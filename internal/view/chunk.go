@@ -10,6 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/text"
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
@@ -178,7 +179,7 @@ func (w *worker) columns() (int, error) {
 	columns := len(w.version.Plan.Sources[w.task.Table].Key)
 	for _, key := range w.task.Keys {
 		if len(key) != columns {
-			return 0, fmt.Errorf("a key has %d columns, and the key of %s has %d", len(key), w.version.Plan.Definition.Tables[w.task.Table].Alias(), columns)
+			return 0, fmt.Errorf("a key has %s, and the key of %s has %d", text.Plural(int64(len(key)), "column"), w.version.Plan.Definition.Tables[w.task.Table].Alias(), columns)
 		}
 	}
 	return columns, nil

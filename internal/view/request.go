@@ -10,6 +10,7 @@ import (
 	"github.com/daymill/daymill/internal/audit"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/text"
 )
 
 // ask inserts tasks for the tables of a view: for some root keys, unless keys is nil.
@@ -71,7 +72,7 @@ func (v Version) fit(ctx context.Context, on postgres.DBTX, keys roots) error {
 	name, columns := v.Plan.Definition.Name, v.Plan.Key()
 	for _, key := range keys {
 		if len(key) != len(columns) {
-			return refusef("a key has %d columns, and the key of the root of view %s has %d: give a text for each key, or a JSON array of texts if the key has several columns", len(key), name, len(columns))
+			return refusef("a key has %s, and the key of the root of view %s has %d: give a text for each key, or a JSON array of texts if the key has several columns", text.Plural(int64(len(key)), "column"), name, len(columns))
 		}
 	}
 	for k, values := range keys.arrays(len(columns)) {
