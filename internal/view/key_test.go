@@ -79,7 +79,7 @@ func testKeys(t *testing.T, mode string) {
 		b.Do(t, "ALTER TYPE public.mood RENAME VALUE 'sad' TO 'blue'")
 		b.quiet(t)
 		b.exact(t, "v")
-		require.Equal(t, []string{"build done", "refresh done", "build done"}, pgtest.Column[string](t, b.DB, "SELECT kind || ' ' || state FROM view.task ORDER BY id"))
+		require.Equal(t, []string{"build done", "refresh done", "verify done", "build done"}, pgtest.Column[string](t, b.DB, "SELECT kind || ' ' || state FROM view.task ORDER BY id"))
 	})
 
 	t.Run("NarrowerDomain", func(t *testing.T) {
