@@ -40,7 +40,7 @@ func newMirror(target *postgres.DB, stream string, overwrite bool) *mirror {
 // enum, or the target's type may lack one. Then all rows are compared, those of the mirrors with their tables, too.
 func (m *mirror) deliver(ctx context.Context, tx pgx.Tx, versions []Version, changes []change.Change) error {
 	var copied []change.Change
-	var of []Version // the version of each of them
+	var owners []Version // the version of each of them
 	for _, c := range changes {
 		for _, v := range versions {
 			if v.Stale != "" {
@@ -56,7 +56,7 @@ func (m *mirror) deliver(ctx context.Context, tx pgx.Tx, versions []Version, cha
 				if err != nil {
 					return err
 				}
-				copied, of = append(copied, one), append(of, v)
+				copied, owners = append(copied, one), append(owners, v)
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func (m *mirror) deliver(ctx context.Context, tx pgx.Tx, versions []Version, cha
 		return fmt.Errorf("write to a mirror: %w", err)
 	}
 	for _, refusal := range refusals {
-		if err := whole(ctx, tx, of[refusal.Index], TaskVerify); err != nil {
+		if err := whole(ctx, tx, owners[refusal.Index], TaskVerify); err != nil {
 			return err
 		}
 	}
