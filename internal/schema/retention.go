@@ -116,7 +116,7 @@ func writeRetention(ctx context.Context, tx pgx.Tx, who audit.Who, retention Ret
 	})
 }
 
-// OldText says which months are no longer kept, and how many rows they have.
+// OldText says which months are no longer kept, and how many rows they have, as far as Postgres knows.
 func (r Retention) OldText() string {
 	if len(r.Old) == 0 {
 		return "no month"
@@ -125,8 +125,11 @@ func (r Retention) OldText() string {
 	for _, month := range r.Old {
 		rows += month.Rows
 	}
-	return fmt.Sprintf("the metrics of %s, %s to %s (about %s)", text.Plural(int64(len(r.Old)), "month"),
-		r.Old[0].Dates.First, r.Old[len(r.Old)-1].Dates.Last, text.Plural(rows, "row"))
+	what := fmt.Sprintf("the metrics of %s, %s to %s", text.Plural(int64(len(r.Old)), "month"), r.Old[0].Dates.First, r.Old[len(r.Old)-1].Dates.Last)
+	if rows <= 0 { // Postgres has no statistics yet.
+		return what
+	}
+	return what + " (about " + text.Plural(rows, "row") + ")"
 }
 
 // DropMonths drops the months of metrics that are no longer kept, oldest first, and returns how many it has dropped. Each needs a lock on all

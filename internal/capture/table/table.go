@@ -86,7 +86,7 @@ SELECT c.oid, n.nspname, c.relname, c.relreplident::text,
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
     ), '[]') AS columns,
     coalesce((SELECT pg_catalog.array_agg(p.relid::oid ORDER BY p.relid) FROM pg_catalog.pg_partition_tree(c.oid) AS p WHERE p.relid <> c.oid), '{}') AS parts,
-    c.relpersistence::text
+    c.relpersistence::text, pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL, pg_catalog.to_regclass('_timescaledb_catalog.hypertable') IS NOT NULL
 FROM pg_catalog.pg_class AS c
 INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
@@ -114,18 +114,50 @@ func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, er
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
+	var citus, timescale bool
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Table, err error) {
 		var persistence string
-		err = row.Scan(&t.OID, &t.Schema, &t.Name, &t.Identity, &t.Key, &t.Generated, &t.Columns, &t.Parts, &persistence)
+		err = row.Scan(&t.OID, &t.Schema, &t.Name, &t.Identity, &t.Key, &t.Generated, &t.Columns, &t.Parts, &persistence, &citus, &timescale)
 		return judge(t, persistence), err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
+	if err := elsewhere(ctx, on, all, citus, "SELECT d.logicalrelid::oid FROM pg_catalog.pg_dist_partition AS d",
+		"Citus distributes it, so its changes are made in other servers"); err != nil {
+		return nil, err
+	}
+	if err := elsewhere(ctx, on, all, timescale, `
+		SELECT c.oid FROM _timescaledb_catalog.hypertable AS h INNER JOIN pg_catalog.pg_namespace AS n ON n.nspname = h.schema_name
+		INNER JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = h.table_name`,
+		"it is a hypertable of TimescaleDB, so its changes are made in its chunks"); err != nil {
+		return nil, err
+	}
 	reserved := schema.Reserved()
 	return slices.DeleteFunc(all, func(t Table) bool {
 		return slices.Contains(reserved, t.Schema) || strings.HasPrefix(t.Schema, schema.Queue) || slices.Contains(River, t.Name) || !meant.Match(t.Schema, t.Name)
 	}), nil
+}
+
+// elsewhere sets the reason of tables whose rows an extension keeps in others, which the stream of changes of this one does not have.
+func elsewhere(ctx context.Context, on postgres.DBTX, all []Table, has bool, sql, reason string) error {
+	if !has {
+		return nil
+	}
+	rows, err := on.Query(ctx, sql)
+	if err != nil {
+		return fmt.Errorf("list tables of an extension: %w", err)
+	}
+	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil {
+		return fmt.Errorf("list tables of an extension: %w", err)
+	}
+	for i := range all {
+		if slices.Contains(oids, all[i].OID) {
+			all[i].Reason = reason + ", and Daymill would miss them: see docs/engines.md"
+		}
+	}
+	return nil
 }
 
 // judge sets the table's key, and the reason if it cannot be captured.

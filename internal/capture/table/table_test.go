@@ -26,3 +26,22 @@ func TestFind(t *testing.T) {
 	}
 	require.Equal(t, []string{"public.orders", "public.river_basins"}, names)
 }
+
+// TestFind_Elsewhere: the stream of changes does not have those of a table whose rows Citus or TimescaleDB keep in others.
+func TestFind_Elsewhere(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Empty(t)
+	db.Do(t, `CREATE TABLE public.distributed (id bigint PRIMARY KEY); CREATE TABLE public.chunked (id bigint PRIMARY KEY); CREATE TABLE public.plain (id bigint PRIMARY KEY);
+		SET allow_system_table_mods = on; CREATE TABLE pg_catalog.pg_dist_partition AS SELECT 'public.distributed'::regclass AS logicalrelid;
+		CREATE SCHEMA _timescaledb_catalog; CREATE TABLE _timescaledb_catalog.hypertable AS SELECT name 'public' AS schema_name, name 'chunked' AS table_name`)
+	found, err := table.Find(t.Context(), db.DB, []string{"public.*"})
+	require.NoError(t, err)
+	reasons := map[string]string{}
+	for _, f := range found {
+		reasons[f.Name] = f.Reason
+	}
+	require.Len(t, reasons, 3)
+	require.Contains(t, reasons["distributed"], "Citus distributes it")
+	require.Contains(t, reasons["chunked"], "a hypertable of TimescaleDB")
+	require.Empty(t, reasons["plain"])
+}
