@@ -31,7 +31,7 @@ func main() {
 	flag.StringVar(&s.source, "source", "", "the directory src/test/regress of Postgres's source, of the server's major version")
 	flag.StringVar(&s.schedule, "schedule", "parallel_schedule", "the schedule to run")
 	flag.StringVar(&s.dir, "dir", "", "where to put the archive and what differs; a temporary directory if empty")
-	flag.StringVar(&s.without, "without", "copy2,encoding,matview,select_into,subscription,vacuum", "tests to leave out: docs/archive.md says why")
+	flag.StringVar(&s.without, "without", "copy2,encoding,indexing,matview,select_into,subscription,vacuum", "tests to leave out: docs/archive.md says why")
 	flag.IntVar(&s.most, "connections", 4, "how many tests run at the same time")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
