@@ -135,8 +135,7 @@ func (s *Size) TimedOut(size float64) bool {
 		slope := max(0, float64(s.limit-s.refTook)/(size-s.refSize))
 		s.fixed = max(0, min(s.fixed, s.refTook-time.Duration(slope*s.refSize)))
 	}
-	patient := size <= s.floor && 2*s.limit <= patientLimit
-	if s.timeouts > 2 || size <= s.least || patient {
+	if s.timeouts > 2 || size <= s.least {
 		switch {
 		case 2*s.limit <= maxLimit:
 			s.limit *= 2
@@ -144,7 +143,8 @@ func (s *Size) TimedOut(size float64) bool {
 			return false
 		}
 	}
-	if s.current = max(s.least, size/2); patient || size > s.floor {
+	s.current = max(s.least, size/2)
+	if size > s.floor || 2*s.limit <= patientLimit {
 		s.current = max(s.current, min(size, s.floor))
 	}
 	return true

@@ -145,16 +145,12 @@ func (v Version) fitting(ctx context.Context, on postgres.DBTX, table int, keys 
 	arrays := keys.arrays(len(source.Key))
 	for k, name := range source.Key {
 		column, _ := source.Column(name)
-		rows, err := on.Query(ctx, "SELECT u.place FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS u (value, place) WHERE NOT view.fits(u.value, $2)", arrays[k], column.Type)
-		var places []int
-		if err == nil {
-			places, err = pgx.CollectRows(rows, pgx.RowTo[int])
-		}
+		places, err := misfits(ctx, on, arrays[k], column.Type)
 		if err != nil {
 			return nil, fmt.Errorf("check keys of %s: %w", v.Plan.Definition.Tables[table].Alias(), err)
 		}
 		for _, place := range places {
-			wrong[place-1] = true
+			wrong[place] = true
 		}
 	}
 	var fit roots
@@ -164,4 +160,13 @@ func (v Version) fitting(ctx context.Context, on postgres.DBTX, table int, keys 
 		}
 	}
 	return fit, nil
+}
+
+// misfits returns the places of the texts, an array, that are not values of a type, in order.
+func misfits(ctx context.Context, on postgres.DBTX, texts any, kind string) ([]int, error) {
+	rows, err := on.Query(ctx, "SELECT u.place - 1 FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS u (value, place) WHERE NOT view.fits(u.value, $2) ORDER BY u.place", texts, kind)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int])
 }

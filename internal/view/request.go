@@ -76,13 +76,12 @@ func (v Version) fit(ctx context.Context, on postgres.DBTX, keys roots) error {
 		}
 	}
 	for k, values := range keys.arrays(len(columns)) {
-		var wrong *string
-		err := on.QueryRow(ctx, "SELECT min(u.value) FROM pg_catalog.unnest($1::text[]) AS u (value) WHERE NOT view.fits(u.value, $2)", values, columns[k].Type).Scan(&wrong)
+		wrong, err := misfits(ctx, on, values, columns[k].Type)
 		if err != nil {
 			return fmt.Errorf("check the keys of a refresh: %w", err)
 		}
-		if wrong != nil {
-			return refusef("%q is not a value of type %s, which column %s of the key of view %s has: give keys of the root's rows", *wrong, columns[k].Type, columns[k].Name, name)
+		if len(wrong) > 0 {
+			return refusef("%q is not a value of type %s, which column %s of the key of view %s has: give keys of the root's rows", keys[wrong[0]][k], columns[k].Type, columns[k].Name, name)
 		}
 	}
 	return nil

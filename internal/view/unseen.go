@@ -14,10 +14,10 @@ import (
 	"github.com/daymill/daymill/internal/view/plan"
 )
 
-// unseen notices what no change of a row shows: partitions that were attached, detached, dropped, or truncated by themselves; and another table that
-// took an earlier name of one of the view's tables, whose changes may have been taken for changes of that one; and renamed labels of enums. unseen requests a comparison of all
-// rows with the SELECT, which repairs those that differ: only these are written, and most rows are the same. It is requested in the transaction that
-// stores what the view knows, so it happens even if no worker ran at the time.
+// unseen notices what no change of a row shows: partitions that were attached, detached, dropped, or truncated by themselves; renamed labels of enums;
+// and another table that took an earlier name of one of the view's tables, whose changes may have been taken for changes of that one. unseen requests
+// a comparison of all rows with the SELECT, which repairs those that differ: only these are written, and most rows are the same. It is requested in the
+// transaction that stores what the view knows, so it happens even if no worker ran at the time.
 //
 // Tables that are read on a schedule are compared anyway.
 func (e *Engine) unseen(ctx context.Context, v Version, d *difference) error {
@@ -64,9 +64,7 @@ func (e *Engine) unseen(ctx context.Context, v Version, d *difference) error {
 		if at < 0 {
 			return nil // Another process has noticed them.
 		}
-		for i, source := range sources {
-			versions[at].Plan.Sources[i].Parts, versions[at].Plan.Sources[i].Former, versions[at].Plan.Sources[i].Columns = source.Parts, source.Former, source.Columns
-		}
+		versions[at].Plan.Sources = sources
 		document, err := marshal(versions[at].Plan)
 		if err != nil {
 			return err
