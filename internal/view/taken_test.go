@@ -84,8 +84,12 @@ func testTaken(t *testing.T, mode string) {
 					do("UPDATE public.items_old SET name = 'old'; UPDATE public.items SET name = 'tres' WHERE id = 3; INSERT INTO public.items_old VALUES (8, 'eight')")
 					require.NoError(t, b.engine.Maintain(t.Context()))
 					require.Equal(t, says, b.view(t, "names").PausedBecause)
+					if tables != nil {
+						b.until(t, "SELECT count(*) > 0 FROM capture.gap")
+					}
 					b.quiet(t)
 					require.Equal(t, []string{"1 one", "2 two"}, names(t, b), "the table does not change")
+					require.Empty(t, pgtest.Column[int64](t, b.DB, "SELECT id FROM view.task WHERE state NOT IN ('done', 'canceled')"), "nothing is built before the decision")
 					accept(t, b)
 					if tables == nil { // Changes that waited arrive after the rows are copied. Otherwise they arrive before that.
 						for _, id := range pgtest.Column[int64](t, b.DB, "SELECT id FROM view.task WHERE state = 'queued'") {
@@ -115,6 +119,7 @@ func testTaken(t *testing.T, mode string) {
 				require.Equal(t, []string{"2 two", "5 five"}, names(t, b))
 				b.mirrored(t, "names")
 				require.Equal(t, []string{"table_renamed followed: table public.items is now called public.items_old"}, b.drift(t))
+				require.Empty(t, b.serving(t, "names").Plan.Sources[0].Former, "the name belongs to another table")
 			})
 		})
 	}
