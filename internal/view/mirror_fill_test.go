@@ -44,6 +44,10 @@ func mirrored(t *testing.T, mode string, rows int) (b *testBundle, crm *pgtest.D
 func TestFillUntouched(t *testing.T) {
 	t.Parallel()
 	b, crm := mirrored(t, stream.ModeWAL, 3)
+	b.engine.Chunk, b.engine.Turn = 1, time.Nanosecond
+	_, err := b.engine.Work(t.Context(), 1) // The first chunk: the mirror is emptied before it.
+	require.NoError(t, err)
+	b.engine.Turn = 0
 	// The change is committed and delivered while the read of the rows waits for a lock.
 	writer, err := crm.Begin(t.Context())
 	require.NoError(t, err)
