@@ -43,6 +43,8 @@ func TestRestored(t *testing.T) {
 				stop := b.start(t, owner)
 				source.Do(t, "INSERT INTO app.t VALUES (1)")
 				landed("1")
+				// Whoever finishes the turn of the reader writes to the source: a copy from before that is an older one.
+				b.wait(t, "SELECT mode = 'wal' OR seen NOT LIKE '% % %' FROM capture.stream")
 				stop()
 				replace(server.DataDir(), backup)
 				stop = b.start(t, owner)
