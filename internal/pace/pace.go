@@ -57,6 +57,8 @@ type Pacer struct {
 	// most a second of one statement's waiting: a process that was suspended, or waited for a lock, did not work.
 	// Paused is the time in pauses.
 	Longest, Worked, Paused time.Duration
+
+	rested time.Duration // how long statements since the last pause waited for the network or locks: the server was at rest
 }
 
 // mostWaited is how much of one statement's waiting counts as work.
@@ -72,8 +74,10 @@ type Link interface {
 // waited is left out, because it does not depend on the statement's size. The link may be nil.
 func (p *Pacer) Do(link Link, statement func() error) (time.Duration, error) {
 	lap := p.Lap(link)
+	before := waitedOf(link)
 	err := statement()
 	took, worked := lap()
+	p.rested += waitedOf(link) - before
 	p.Worked += worked
 	p.Longest = max(p.Longest, took)
 	return took, err
@@ -82,19 +86,23 @@ func (p *Pacer) Do(link Link, statement func() error) (time.Duration, error) {
 // Lap starts to time statements. The function that it returns tells how long the server took since then, and how much that adds to
 // Worked.
 func (p *Pacer) Lap(link Link) func() (took, worked time.Duration) {
-	waited := func() time.Duration { return 0 }
-	if link != nil {
-		waited = link.Waited
-	}
-	start, before := p.Clock.Now(), waited()
+	start, before := p.Clock.Now(), waitedOf(link)
 	return func() (took, worked time.Duration) {
-		passed, idle := p.Clock.Now().Sub(start), waited()-before
+		passed, idle := p.Clock.Now().Sub(start), waitedOf(link)-before
 		took = max(0, passed-idle)
 		return took, min(passed, took+mostWaited)
 	}
 }
 
-// Pause waits after a statement that took so long. No transaction may be open.
+func waitedOf(link Link) time.Duration {
+	if link == nil {
+		return 0
+	}
+	return link.Waited()
+}
+
+// Pause waits after statements that took so long together. The time that they waited for the network is part of the pause: the server did nothing
+// for them. No transaction may be open.
 func (p *Pacer) Pause(ctx context.Context, took time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -102,7 +110,8 @@ func (p *Pacer) Pause(ctx context.Context, took time.Duration) error {
 	if p.Pace == nil {
 		return nil
 	}
-	pause := min(time.Duration(float64(took)*p.Pace.Pace()), maxPause)
+	pause := min(time.Duration(float64(took)*p.Pace.Pace())-p.rested, maxPause)
+	p.rested = 0
 	if pause <= 0 {
 		return nil
 	}

@@ -88,6 +88,8 @@ func TestPacer(t *testing.T) {
 		require.Equal(t, time.Second+40*time.Millisecond, pacer.Worked)
 		pacer.Clock = oversleeper{c}
 		require.NoError(t, pacer.Pause(t.Context(), took))
+		require.Zero(t, pacer.Paused, "the server rested while the process was suspended")
+		require.NoError(t, pacer.Pause(t.Context(), took))
 		require.Equal(t, 40*time.Millisecond, pacer.Paused)
 	})
 
@@ -102,6 +104,28 @@ func TestPacer(t *testing.T) {
 		})
 		require.NoError(t, err)
 		require.Equal(t, 125*time.Millisecond, pacer.Worked)
+	})
+
+	t.Run("RoundTripsArePauses", func(t *testing.T) {
+		t.Parallel()
+		c, pacer := setup(1)
+		l := &link{}
+		once := func() time.Duration {
+			took, err := pacer.Do(l, func() error {
+				l.waited += 30 * time.Millisecond
+				c.now = c.now.Add(130 * time.Millisecond)
+				return nil
+			})
+			require.NoError(t, err)
+			return took
+		}
+		require.NoError(t, pacer.Pause(t.Context(), once()))
+		require.Equal(t, 70*time.Millisecond, pacer.Paused)
+		once()
+		require.NoError(t, pacer.Pause(t.Context(), once()))
+		require.Equal(t, 110*time.Millisecond, pacer.Paused, "both statements waited")
+		require.NoError(t, pacer.Pause(t.Context(), 100*time.Millisecond))
+		require.Equal(t, 210*time.Millisecond, pacer.Paused, "what has passed counts once")
 	})
 
 	t.Run("ZeroMeansNone", func(t *testing.T) {

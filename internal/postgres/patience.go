@@ -140,6 +140,8 @@ func (s *Session) once(
 	if !look && s.patient {
 		return once(within, limit)
 	}
+	s.looking = true
+	defer func() { s.looking = false }()
 	looking, stop := context.WithCancel(within)
 	found := make(chan string, 1)
 	go func() { found <- s.db.holder(looking, s.pid.Load, lockLimit(limit)/2) }()

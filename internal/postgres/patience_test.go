@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/entity"
@@ -132,6 +134,15 @@ func slow(t *testing.T, to, statement, before, after string) (address string) {
 						text = before + strings.TrimSuffix(text, "\x00") + after + "\x00"
 						sent = binary.BigEndian.AppendUint32([]byte{'Q'}, uint32(len(text)+4))
 						sent = append(sent, text...)
+					} else if sent[0] == 'P' && bytes.Contains(sent, []byte("\x00"+statement)) && slept.CompareAndSwap(false, true) {
+						// The extended protocol: after an error, the server leaves out everything up to the next Sync.
+						var sleep []byte
+						for _, message := range []pgproto3.FrontendMessage{&pgproto3.Parse{Query: strings.Trim(before+after, "; ")}, &pgproto3.Bind{}, &pgproto3.Execute{}} {
+							if sleep, err = message.Encode(sleep); err != nil {
+								return
+							}
+						}
+						sent = append(sleep, sent...)
 					}
 					if _, err := server.Write(sent); err != nil {
 						return
@@ -154,7 +165,7 @@ func TestSession_Stray(t *testing.T) {
 		statement, before, after string
 		calls                    int
 	}{
-		"Begin":  {"BEGIN ISOLATION", "", "; " + sleep, 1},
+		"Begin":  {"BEGIN ISOLATION", "", "; " + sleep, 2},
 		"Commit": {"COMMIT", sleep + "; ", "", 2},
 		// This statement belongs to the caller.
 		"Statement": {"INSERT", sleep + "; ", "", 1},

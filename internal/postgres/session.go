@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +37,7 @@ type Session struct {
 	patient bool
 	between func(ctx context.Context) error
 	waiting bool         // between is running
+	looking bool         // for who holds a lock
 	pid     atomic.Int32 // of the server process
 	xid     string       // of the last transaction; empty if it wrote nothing
 
@@ -97,6 +97,14 @@ func (s *Session) Waited() time.Duration {
 		return s.waited
 	}
 	return s.waited + wireOf(s.conn.Conn().PgConn()).Waited() - s.trips
+}
+
+// RoundTrip returns the time of one round trip to the server; 0 if it is not known.
+func (s *Session) RoundTrip() time.Duration {
+	if s.conn == nil {
+		return 0
+	}
+	return wireOf(s.conn.Conn().PgConn()).RoundTrip()
 }
 
 // Busy reports whether a cursor is open on the session: other statements then need another connection.
@@ -190,26 +198,18 @@ func sessionSettings(limit time.Duration) map[string]string {
 
 func lockLimit(limit time.Duration) time.Duration { return min(limit/2, DefaultLockTimeout) }
 
-// transaction begins a transaction, makes settings and gets the server's process id, in one round trip.
+// transaction runs do in a transaction with settings of its own, which begins with the first statement.
 func (s *Session) transaction(
 	ctx context.Context, begin string, settings map[string]string, do func(ctx context.Context, on DBTX) error,
 ) (err error) {
 	s.xid = ""
 	s.rollback(ctx) // What an earlier transaction left open, if anything.
-	ask := ", pg_catalog.pg_backend_pid(), NULL"
-	if begin == readWrite {
-		ask = ", pg_catalog.pg_backend_pid(), pg_catalog.pg_current_xact_id()"
-	}
-	answers, err := s.conn.Conn().PgConn().Exec(ctx, begin+assign(settings, true)+ask).ReadAll()
-	if err != nil {
-		s.rollback(ctx)
-		return &ownError{fmt.Errorf("begin: %w", err)}
-	}
-	if rows := answers[len(answers)-1].Rows; len(rows) == 1 {
-		row := rows[0][len(rows[0])-2:]
-		pid, _ := strconv.ParseInt(string(row[0]), 10, 32) // A number, and only used in a message.
-		s.pid.Store(int32(pid))
-		s.xid = string(row[1])
+	on := &opening{conn: s.conn.Conn(), session: s, begin: begin, settings: settings}
+	if s.looking { // Whoever looks needs to know the server process before the first statement waits.
+		if err := on.now(ctx); err != nil {
+			s.rollback(ctx)
+			return err
+		}
 	}
 	done := false
 	defer func() {
@@ -217,8 +217,11 @@ func (s *Session) transaction(
 			s.rollback(ctx)
 		}
 	}()
-	if err := do(ctx, s.conn); err != nil {
+	if err := do(ctx, on); err != nil {
 		return err
+	}
+	if !on.open {
+		return nil
 	}
 	tag, err := s.conn.Exec(ctx, "COMMIT")
 	done = true

@@ -80,11 +80,25 @@ func (w *wire) answered() {
 	if w.least == 0 || took < w.least {
 		w.least = took
 	}
-	trip := w.least
+	w.waited += w.trip()
+}
+
+// trip returns the round trip. The caller holds the lock.
+func (w *wire) trip() time.Duration {
 	if w.before > 0 {
-		trip = min(trip, w.before)
+		return min(w.least, w.before)
 	}
-	w.waited += trip
+	return w.least
+}
+
+// RoundTrip returns the time of one round trip; 0 if it is not known.
+func (w *wire) RoundTrip() time.Duration {
+	if w == nil {
+		return 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.trip()
 }
 
 // Waited returns the time of all round trips so far.

@@ -147,7 +147,13 @@ func Status(ctx context.Context, conn *postgres.DB) ([]Migration, error) {
 	return status(ctx, conn)
 }
 
-func status(ctx context.Context, on postgres.DBTX) ([]Migration, error) {
+// batcher is a connection that sends statements together.
+type batcher interface {
+	postgres.DBTX
+	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
+}
+
+func status(ctx context.Context, on batcher) ([]Migration, error) {
 	all, err := All()
 	if err != nil {
 		return nil, err

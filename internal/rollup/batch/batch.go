@@ -39,6 +39,9 @@ const (
 	// mostChanges limits a batch. A transaction that commits after it waits for all of its WAL, some 1.5 MB: with 25,000
 	// rows, the p99 of an application on the same server was a third higher.
 	mostChanges = 5_000
+	// far is the round trip from which on a batch may have as many changes as are compared at a time: its transaction takes three round trips, so
+	// the application has long breaks from it.
+	far = 5 * time.Millisecond
 )
 
 // Reader reads the stored rows of a date, and compares them with counted ones.
@@ -87,7 +90,11 @@ func (p *Publisher) Publish(ctx context.Context, counted merge.Rows, after, upTo
 // write writes the changes in batches.
 func (p *Publisher) write(ctx context.Context, changes []change) error {
 	if p.writes == nil {
-		p.writes = pace.NewSize(firstRows, 1, mostChanges).Floor(fewRows)
+		most := mostChanges
+		if p.Session.RoundTrip() >= far {
+			most = mostRows
+		}
+		p.writes = pace.NewSize(firstRows, 1, float64(most)).Floor(fewRows)
 	}
 	for len(changes) > 0 {
 		if err := p.Alive(); err != nil {

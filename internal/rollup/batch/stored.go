@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/metric"
 )
@@ -20,17 +22,18 @@ var ErrOrder = errors.New("Postgres and Daymill order entities differently, so t
 // before has ended, so no row is left out even if this process orders entities differently. For one million events of 289,000
 // entities, two thirds of which have other counts, it takes 0.4 s in 12 statements. The run takes 1.9 s if it writes nothing.
 func (r *Reader) Stored(ctx context.Context) (sum Totals, err error) {
-	r.size()
+	// Postgres adds them up, so the memory for rows does not limit a range.
+	ranges := pace.NewSize(mostRows, 1, math.MaxInt32)
 	var after *string
 	for {
 		if err := r.Alive(); err != nil {
 			return Totals{}, err
 		}
-		size := int32(r.reads.Value())
-		sums, took, err := r.sumRange(ctx, after, size, r.reads.Limit())
+		size := int32(ranges.Value())
+		sums, took, err := r.sumRange(ctx, after, size, ranges.Limit())
 		switch {
 		case postgres.IsTimeout(err):
-			if !r.reads.TimedOut(float64(size)) {
+			if !ranges.TimedOut(float64(size)) {
 				return Totals{}, ErrTooSlow
 			}
 		case err != nil:
@@ -41,7 +44,7 @@ func (r *Reader) Stored(ctx context.Context) (sum Totals, err error) {
 			if sums.Rows < int64(size) {
 				return sum, nil
 			}
-			r.reads.Took(float64(size), took)
+			ranges.Took(float64(size), took)
 			after = &sums.LastEntity
 		}
 		if err := r.Pacer.Pause(ctx, took); err != nil {

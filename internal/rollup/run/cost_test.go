@@ -55,14 +55,14 @@ func (d *distant) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQu
 	}
 }
 
-// A round trip is no reason to make a statement smaller.
+// A round trip is no reason to make a statement smaller, and a long one is a reason to make a batch larger.
 func TestRunLatency(t *testing.T) {
 	t.Parallel()
-	for _, milliseconds := range []int{30, 120} {
+	for milliseconds, entities := range map[int]int{30: 60_000, 120: 5_000} {
 		t.Run(strconv.Itoa(milliseconds), func(t *testing.T) {
 			t.Parallel()
 			b := setup(t, installations[0])
-			b.db.InsertDate(t, day, 120_000, 5_000)
+			b.db.InsertDate(t, day, 120_000, entities)
 			server := &distant{began: time.Now(), delay: time.Duration(milliseconds) * time.Millisecond}
 			db := open(t, postgres.Config{URL: delayed(t, b.db, milliseconds), Tracer: server})
 			b.runner.Primary, b.runner.Source, b.runner.Clock = db, db, server

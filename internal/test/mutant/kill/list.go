@@ -213,7 +213,8 @@ func publishing() []broken {
 		edit("Publish/Order", "./internal/rollup/batch", "^TestAscend$", "internal/rollup/batch/stored.go", "", "rows[i].EntityID <= *after", "rows[i].EntityID == \"\""),
 		edit("Publish/OtherGone", "./internal/rollup/batch", "^TestEqual$", diffGo, "", "return len(others) == len(row.Other)", "return true"),
 		edit("Publish/OtherChanged", "./internal/rollup/batch", "^TestEqual$", diffGo, "", "!has || n != other.Events", "!has || n < 0"),
-		edit("Publish/BatchLimit", runPkg, "^TestRunBatches$", batchGo, "p.writes = ", "1, mostChanges", "1, 100*mostChanges"),
+		edit("Publish/Far", runPkg, "^TestRunLatency$", batchGo, "", "RoundTrip() >= far", "RoundTrip() < 0"),
+		edit("Publish/BatchLimit", runPkg, "^TestRunBatches$", batchGo, "most := ", "mostChanges", "100*mostChanges"),
 	}
 	for _, column := range []string{"Views", "Clicks", "Saves", "Skips"} {
 		lower := map[string]string{"Views": "views", "Clicks": "clicks", "Saves": "saves", "Skips": "skips"}[column]
@@ -245,7 +246,8 @@ func sessions() []broken {
 		edit("Session/Encoding", "./cmd/daymill", "^TestEncoding$", "internal/postgres/encoding.go", "", `if encoding != "UTF8" {`, `if encoding == "" {`),
 		edit("Size/Floor", "./internal/pace", "^TestSize_Floor$", "internal/pace/size.go", "", "size*factor, min(size, s.floor)", "size*factor"),
 		edit("Size/FloorPatient", "./internal/pace", "^TestSize_Floor$", "internal/pace/size.go", "", "size > s.floor || 2*s.limit <= patientLimit", "size > s.floor"),
-		edit("Session/Pace", "./internal/pace", "^TestPace", "internal/pace/pace.go", "", "float64(took)*p.Pace", "float64(took)*p.Pace/100"),
+		edit("Session/Pace", "./internal/pace", "^TestPace", "internal/pace/pace.go", "", "p.Pace.Pace()", "p.Pace.Pace()/100"),
+		edit("Session/Rest", "./internal/pace", "^TestPacer$/^RoundTripsArePauses$", "internal/pace/pace.go", "", "-p.rested", ""),
 		edit("Session/Suspended", "./internal/pace", "^TestPacer$", "internal/pace/pace.go", "", "min(passed, took+mostWaited)", "passed"),
 		edit("Session/Overslept", "./internal/pace", "^TestPacer$", "internal/pace/pace.go", "", "min(p.Clock.Now().Sub(start), pause)", "p.Clock.Now().Sub(start)"),
 		edit("Session/PauseMost", "./internal/pace", "^TestPace", "internal/pace/pace.go", "", "maxPause = 10 * time.Second", "maxPause = 1000 * time.Second"),
