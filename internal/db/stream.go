@@ -114,7 +114,8 @@ func (q *Queries) DateHoldRows(ctx context.Context, arg DateHoldParams) (rows []
 func (q *Queries) EventFewEach(
 	ctx context.Context, arg EventFewParams, each func(entityID, eventType []byte, events int64) error,
 ) error {
-	rows, err := q.db.Query(ctx, eventFew, pgx.QueryResultFormats{pgx.BinaryFormatCode}, arg.FromInstant, arg.ToInstant, arg.AtMost)
+	// The plan depends on the bounds, whatever plan_cache_mode is: the statement has no name, so Postgres does not keep a plan for it.
+	rows, err := q.db.Query(ctx, eventFew, pgx.QueryExecModeCacheDescribe, pgx.QueryResultFormats{pgx.BinaryFormatCode}, arg.FromInstant, arg.ToInstant, arg.AtMost)
 	if err != nil {
 		return err
 	}

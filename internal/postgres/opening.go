@@ -25,9 +25,15 @@ type opening struct {
 const prepared = "daymill.prepared"
 
 // first reports whether the transaction begins with a statement that the connection has prepared. Otherwise it has begun when first returns.
-func (o *opening) first(ctx context.Context, sql string) (bool, error) {
+func (o *opening) first(ctx context.Context, sql string, args []any) (bool, error) {
 	if o.open {
 		return false, nil
+	}
+	if len(args) > 0 {
+		switch args[0].(type) {
+		case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID: // Statements of a batch have no options.
+			return false, o.now(ctx)
+		}
 	}
 	known, _ := o.conn.PgConn().CustomData()[prepared].(map[string]bool)
 	if known[sql] {
@@ -113,7 +119,7 @@ func (o *opening) begun(results pgx.BatchResults) error {
 
 // Exec executes a statement.
 func (o *opening) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	first, err := o.first(ctx, sql)
+	first, err := o.first(ctx, sql, args)
 	if err != nil {
 		return pgconn.CommandTag{}, err
 	}
@@ -133,7 +139,7 @@ func (o *opening) Exec(ctx context.Context, sql string, args ...any) (pgconn.Com
 
 // Query executes a query.
 func (o *opening) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	first, err := o.first(ctx, sql)
+	first, err := o.first(ctx, sql, args)
 	if err != nil {
 		return nil, err
 	}

@@ -103,6 +103,15 @@ func TestSession_Opening(t *testing.T) {
 			}
 			return nil
 		}},
+		{"QueryInFormats", 3, func(ctx context.Context, on postgres.DBTX) error {
+			rows, err := on.Query(ctx, "SELECT $1::int", pgx.QueryResultFormats{pgx.BinaryFormatCode}, 7)
+			if err != nil {
+				return err
+			}
+			id, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[int])
+			is = append(is, strconv.Itoa(id))
+			return err
+		}},
 		{"QueryRow", 2, func(ctx context.Context, on postgres.DBTX) error {
 			var text string
 			err := on.QueryRow(ctx, "SELECT current_setting('transaction_read_only') || $1", "!").Scan(&text)
@@ -126,6 +135,8 @@ func TestSession_Opening(t *testing.T) {
 			require.Equal(t, []string{"INSERT 0 0"}, is)
 		case "Query":
 			require.Equal(t, []string{"700ms", "700ms", "700ms", "700ms"}, is, "the first statement has the limit, too")
+		case "QueryInFormats":
+			require.Equal(t, []string{"7"}, is)
 		case "QueryRow":
 			require.Equal(t, []string{"off!"}, is)
 		}

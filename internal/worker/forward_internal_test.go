@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -40,4 +41,34 @@ func TestForward(t *testing.T) {
 	end <- struct{}{}
 	<-done
 	require.Empty(t, r.wake)
+}
+
+// While the reconciler rests, a finished date is no reason to look, but a request and the clock are. Afterwards it is one, also if the date finished
+// during the rest.
+func TestReconciler_Await(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	r := &reconciler{wake: make(chan struct{}, 1), finished: make(chan struct{}, 1)}
+	tick := make(chan time.Time, 1)
+
+	r.finish()
+	r.finish()
+	require.True(t, r.await(ctx, tick, false, time.Hour))
+	require.Empty(t, r.finished)
+
+	r.finish()
+	r.poke()
+	require.True(t, r.await(ctx, tick, true, time.Hour))
+	require.Empty(t, r.wake)
+	require.Len(t, r.finished, 1, "it rests")
+	tick <- time.Time{}
+	require.True(t, r.await(ctx, tick, true, time.Hour))
+	require.Empty(t, tick)
+	require.Len(t, r.finished, 1, "it rests")
+	require.True(t, r.await(ctx, tick, true, 0))
+	require.Empty(t, r.finished)
+
+	cancel()
+	require.False(t, r.await(ctx, tick, true, time.Hour))
+	require.False(t, r.await(ctx, tick, false, time.Hour))
 }

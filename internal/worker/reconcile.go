@@ -45,6 +45,12 @@ const (
 	// insertLockTimeout is how long an insert waits for another open transaction that has inserted a job of the same date.
 	insertLockTimeout = "100ms"
 
+	// resting is for how long the reconciler does not look at finished dates after a look at them that did little, as a multiple of how long
+	// that took. While many dates have jobs already, looks after each of them would take longer than rolling up small dates.
+	resting = 9
+	// little is how many jobs a look creates that did little.
+	little = 10
+
 	// notifiedEvery is the least time between two reactions to notifications.
 	notifiedEvery = 100 * time.Millisecond
 	// forgetTimeout is how long a stopped worker waits for the database.
@@ -66,6 +72,8 @@ type reconciler struct {
 	outage  *telemetry.Outage // of the database; logger leaves out what only repeats it
 	silence time.Duration     // see Config.Silence
 	wake    chan struct{}     // of capacity 1
+	// finished has capacity 1. It holds a value if a date has finished since the last look.
+	finished chan struct{}
 	// notified has capacity 1. It holds a value if a notification has arrived and was not forwarded yet.
 	notified chan struct{}
 	// landed rings when this process has landed changes. ended, of capacity 1, holds a value if a job of capture has ended too early.
@@ -90,7 +98,15 @@ func (r *reconciler) poke() {
 	}
 }
 
-// run looks after every poke, and at least once a second, until ctx is done.
+// finish makes the reconciler look soon, because a date has finished.
+func (r *reconciler) finish() {
+	select {
+	case r.finished <- struct{}{}:
+	default:
+	}
+}
+
+// run looks after every poke, soon after a date has finished, and at least once a second, until ctx is done.
 func (r *reconciler) run(ctx context.Context) {
 	ticker := time.NewTicker(reconcileEvery)
 	defer ticker.Stop()
@@ -101,38 +117,61 @@ func (r *reconciler) run(ctx context.Context) {
 		if maintain {
 			maintained = now
 		}
-		if err := r.look(ctx, maintain); err != nil && ctx.Err() == nil {
+		done, err := r.look(ctx, maintain)
+		if err != nil && ctx.Err() == nil {
 			r.logger.WarnContext(ctx, "the reconciler will try again", slog.String("error", err.Error()))
 		}
-		select {
-		case <-ctx.Done():
+		if !r.await(ctx, ticker.C, done <= little, resting*r.clock.Now().Sub(now)) {
 			return
-		case <-r.wake:
-		case <-ticker.C:
 		}
 	}
 }
 
-// look makes one pass over everything that the reconciler does: see [reconciler.chores] and [reconciler.steps].
-func (r *reconciler) look(ctx context.Context, maintain bool) error {
+// await returns true once the reconciler should look again, or false when ctx is done. If rests is true, a finished date is a reason only after d.
+func (r *reconciler) await(ctx context.Context, tick <-chan time.Time, rests bool, d time.Duration) bool {
+	finished, rested := r.finished, (<-chan time.Time)(nil)
+	if rests {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		finished, rested = nil, timer.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-rested:
+			finished = r.finished
+		case <-finished:
+			return true
+		case <-r.wake:
+			return true
+		case <-tick:
+			return true
+		}
+	}
+}
+
+// look makes one pass over everything that the reconciler does: see [reconciler.chores] and [reconciler.steps]. It returns how much it did: the jobs
+// that it created, or more than little if it moved a backfill.
+func (r *reconciler) look(ctx context.Context, maintain bool) (done int, err error) {
 	now, needed := r.clock.Now(), false
-	err := r.db.Read(ctx, func(on postgres.DBTX) (err error) {
+	err = r.db.Read(ctx, func(on postgres.DBTX) (err error) {
 		needed, err = db.New(on).ReconcileNeeded(ctx, now)
 		return err
 	})
 	r.outage.Report(ctx, now, err)
 	if err != nil {
-		return fmt.Errorf("look for requests: %w", err)
+		return 0, fmt.Errorf("look for requests: %w", err)
 	}
 	if maintain {
 		for _, chore := range r.chores() {
 			if err := chore(ctx); err != nil {
-				return err
+				return 0, err
 			}
 		}
 	}
 	if !needed && !maintain {
-		return nil
+		return 0, nil
 	}
 	var found pass
 	err = r.db.Tx(ctx, func(tx pgx.Tx) error {
@@ -152,15 +191,16 @@ func (r *reconciler) look(ctx context.Context, maintain bool) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, one := range found.signals {
 		telemetry.Tell(ctx, r.listeners, one)
+		done = little + 1
 	}
 	if len(found.dates) == 0 {
-		return nil
+		return done, nil
 	}
-	return r.insert(ctx, found.dates)
+	return max(done, len(found.dates)), r.insert(ctx, found.dates)
 }
 
 // forget records that this worker process has stopped.

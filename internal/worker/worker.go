@@ -137,7 +137,7 @@ func NewWorker(config Config) (*Worker, error) {
 		db: config.DB, clock: config.Clock, zone: config.Installation.Zone, planner: planner, logger: config.Logger, outage: outage,
 		silence: config.Silence, listeners: config.Listeners, installation: config.Installation,
 		server: server, source: config.Source, governor: config.Governor,
-		wake: make(chan struct{}, 1), notified: make(chan struct{}, 1), ended: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), finished: make(chan struct{}, 1), notified: make(chan struct{}, 1), ended: make(chan struct{}, 1),
 		self: presence.Worker{
 			Name: config.Name, Version: config.Version, Workers: config.Workers, Pace: config.Pace,
 			MaxEntities: config.MaxEntities, DailyHour: config.DailyHour, Lookback: config.Lookback,
@@ -147,13 +147,13 @@ func NewWorker(config Config) (*Worker, error) {
 	jobTable := pgx.Identifier{config.Installation.RiverSchema, "river_job"}.Sanitize()
 	workers := river.NewWorkers()
 	assembled := &assembly{
-		config: config, planner: planner, jobTable: jobTable, done: reconcile.poke, landed: &reconcile.landed, ended: reconcile.endedEarly,
+		config: config, planner: planner, jobTable: jobTable, done: reconcile.finish, landed: &reconcile.landed, ended: reconcile.endedEarly,
 	}
 	for _, kind := range Kinds() {
 		kind.register(workers, assembled)
 	}
 
-	patient := &driver{Driver: riverpgxv5.New(config.DB.Pool), jobTable: jobTable, done: reconcile.poke, off: server.Off, patience: fetchPatience}
+	patient := &driver{Driver: riverpgxv5.New(config.DB.Pool), jobTable: jobTable, done: reconcile.finish, off: server.Off, patience: fetchPatience}
 	client, err := river.NewClient(patient, &river.Config{
 		ID:                  config.Name,
 		Schema:              config.Installation.RiverSchema,

@@ -90,6 +90,31 @@ func (b *testBundle) logged(t *testing.T) (figures run.Report, statements []stri
 	return figures, statements, len(beginLine.FindAll(after[len(before):], -1))
 }
 
+// Postgres plans the ledger's statements of small dates once, and the one that reads events for the events' bounds each time.
+func TestRunFew_Planned(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[0])
+	b.db.InsertDate(t, day, 112, 60)
+	one := open(t, postgres.Config{URL: b.db.URL, PoolSize: 1, Pooler: postgres.PoolerNone})
+	b.runner.Primary, b.runner.Source = one, one
+	const runs = 20
+	for range runs {
+		b.rollup(t, day)
+	}
+	rows, err := one.Query(t.Context(), `SELECT substring(statement FROM '-- name: (\w+)'), custom_plans FROM pg_prepared_statements WHERE statement LIKE '-- name: %'`)
+	require.NoError(t, err)
+	custom := map[string]int{}
+	var name string
+	var plans int
+	_, err = pgx.ForEachRow(rows, []any{&name, &plans}, func() error { custom[name] = plans; return nil })
+	require.NoError(t, err)
+	for _, name := range []string{"DateTake", "RunBegin", "DateHold", "DateSettle"} {
+		require.Contains(t, custom, name)
+		require.Less(t, custom[name], runs/2, name)
+	}
+	require.NotContains(t, custom, "EventFew")
+}
+
 // What keeps a run from writing keeps it from writing a small date, too.
 func TestRunFew_Guarded(t *testing.T) {
 	t.Parallel()

@@ -213,6 +213,7 @@ func publishing() []broken {
 		edit("Publish/Order", "./internal/rollup/batch", "^TestAscend$", "internal/rollup/batch/stored.go", "", "rows[i].EntityID <= *after", "rows[i].EntityID == \"\""),
 		edit("Publish/OtherGone", "./internal/rollup/batch", "^TestEqual$", diffGo, "", "return len(others) == len(row.Other)", "return true"),
 		edit("Publish/OtherChanged", "./internal/rollup/batch", "^TestEqual$", diffGo, "", "!has || n != other.Events", "!has || n < 0"),
+		edit("Few/Planned", runPkg, "^TestRunFew_Planned$", "internal/db/stream.go", "", "pgx.QueryExecModeCacheDescribe, ", ""),
 		edit("Publish/Far", runPkg, "^TestRunLatency$", batchGo, "", "RoundTrip() >= far", "RoundTrip() < 0"),
 		edit("Publish/BatchLimit", runPkg, "^TestRunBatches$", batchGo, "most := ", "mostChanges", "100*mostChanges"),
 	}
@@ -244,6 +245,7 @@ func sessions() []broken {
 		edit("Session/Isolation", postgresPkg, "^TestSession$", "internal/postgres/postgres.go", "", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;", "BEGIN READ WRITE;"),
 		edit("Session/PoolTimeout", postgresPkg, "^TestSession$", "internal/postgres/settings.go", "", "milliseconds(cmp.Or(config.StatementTimeout", "milliseconds(100 * cmp.Or(config.StatementTimeout"),
 		edit("Session/Encoding", "./cmd/daymill", "^TestEncoding$", "internal/postgres/encoding.go", "", `if encoding != "UTF8" {`, `if encoding == "" {`),
+		edit("Reconcile/Rests", "./internal/worker", "^TestReconciler_Await$", "internal/worker/reconcile.go", "", "finished, rested = nil, timer.C", "rested = timer.C"),
 		edit("Size/Floor", "./internal/pace", "^TestSize_Floor$", "internal/pace/size.go", "", "size*factor, min(size, s.floor)", "size*factor"),
 		edit("Size/FloorPatient", "./internal/pace", "^TestSize_Floor$", "internal/pace/size.go", "", "size > s.floor || 2*s.limit <= patientLimit", "size > s.floor"),
 		edit("Session/Pace", "./internal/pace", "^TestPace", "internal/pace/pace.go", "", "p.Pace.Pace()", "p.Pace.Pace()/100"),
