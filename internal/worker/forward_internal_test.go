@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -49,26 +50,27 @@ func TestReconciler_Await(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &reconciler{wake: make(chan struct{}, 1), finished: make(chan struct{}, 1)}
-	tick := make(chan time.Time, 1)
+	await := func(wait, rest time.Duration) string {
+		again, waited := r.await(ctx, wait, rest)
+		return fmt.Sprint(again, waited)
+	}
 
 	r.finish()
 	r.finish()
-	require.True(t, r.await(ctx, tick, false, time.Hour))
+	require.Equal(t, "true false", await(time.Hour, 0))
 	require.Empty(t, r.finished)
 
 	r.finish()
 	r.poke()
-	require.True(t, r.await(ctx, tick, true, time.Hour))
+	require.Equal(t, "true false", await(time.Hour, time.Hour))
 	require.Empty(t, r.wake)
 	require.Len(t, r.finished, 1, "it rests")
-	tick <- time.Time{}
-	require.True(t, r.await(ctx, tick, true, time.Hour))
-	require.Empty(t, tick)
+	require.Equal(t, "true true", await(time.Nanosecond, time.Hour))
 	require.Len(t, r.finished, 1, "it rests")
-	require.True(t, r.await(ctx, tick, true, 0))
+	require.Equal(t, "true false", await(time.Hour, time.Nanosecond))
 	require.Empty(t, r.finished)
 
 	cancel()
-	require.False(t, r.await(ctx, tick, true, time.Hour))
-	require.False(t, r.await(ctx, tick, false, time.Hour))
+	require.Equal(t, "false false", await(time.Hour, time.Hour))
+	require.Equal(t, "false false", await(time.Hour, 0))
 }

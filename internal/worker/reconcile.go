@@ -36,7 +36,7 @@ const (
 	// application, which does not know Daymill's periodic jobs.
 	scheduleGrace = 2 * time.Minute
 	// watchRests is how long requests of the triggers on the source wait after a run of their date, as a multiple of how long the
-	// run took. So a steady stream of late events uses at most a twentieth of the time.
+	// run took without its pauses. So a steady stream of late events uses at most a twentieth of the time.
 	watchRests = 19
 	// reconcileDates is how many jobs one look creates at most.
 	reconcileDates = 500
@@ -50,6 +50,9 @@ const (
 	resting = 9
 	// little is how many jobs a look creates that did little.
 	little = 10
+	// soonest is how soon the reconciler looks again if requests are open and it could do nothing: their dates are running, or rest. From look to
+	// look it waits half as long again, up to reconcileEvery.
+	soonest = 25 * time.Millisecond
 
 	// notifiedEvery is the least time between two reactions to notifications.
 	notifiedEvery = 100 * time.Millisecond
@@ -108,70 +111,84 @@ func (r *reconciler) finish() {
 
 // run looks after every poke, soon after a date has finished, and at least once a second, until ctx is done.
 func (r *reconciler) run(ctx context.Context) {
-	ticker := time.NewTicker(reconcileEvery)
-	defer ticker.Stop()
-	maintained := time.Time{}
+	maintained, wait := time.Time{}, time.Duration(0)
 	for {
 		now := r.clock.Now()
 		maintain := now.Sub(maintained) >= maintainEvery || now.Before(maintained)
 		if maintain {
 			maintained = now
 		}
-		done, err := r.look(ctx, maintain)
+		done, needed, err := r.look(ctx, maintain)
 		if err != nil && ctx.Err() == nil {
 			r.logger.WarnContext(ctx, "the reconciler will try again", slog.String("error", err.Error()))
 		}
-		if !r.await(ctx, ticker.C, done <= little, resting*r.clock.Now().Sub(now)) {
+		if needed && done == 0 {
+			wait = min(reconcileEvery, max(soonest, wait+wait/2))
+		} else {
+			wait = reconcileEvery
+		}
+		rest := time.Duration(0)
+		if done <= little {
+			rest = resting * r.clock.Now().Sub(now)
+		}
+		again, waited := r.await(ctx, wait, rest)
+		if !again {
 			return
+		}
+		if !waited {
+			wait = 0
 		}
 	}
 }
 
-// await returns true once the reconciler should look again, or false when ctx is done. If rests is true, a finished date is a reason only after d.
-func (r *reconciler) await(ctx context.Context, tick <-chan time.Time, rests bool, d time.Duration) bool {
+// await returns true once the reconciler should look again, and whether wait is over, or false when ctx is done. A finished date is a reason only
+// after rest.
+func (r *reconciler) await(ctx context.Context, wait, rest time.Duration) (again, waited bool) {
+	over := time.NewTimer(wait)
+	defer over.Stop()
 	finished, rested := r.finished, (<-chan time.Time)(nil)
-	if rests {
-		timer := time.NewTimer(d)
+	if rest > 0 {
+		timer := time.NewTimer(rest)
 		defer timer.Stop()
 		finished, rested = nil, timer.C
 	}
 	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return false, false
 		case <-rested:
 			finished = r.finished
 		case <-finished:
-			return true
+			return true, false
 		case <-r.wake:
-			return true
-		case <-tick:
-			return true
+			return true, false
+		case <-over.C:
+			return true, true
 		}
 	}
 }
 
 // look makes one pass over everything that the reconciler does: see [reconciler.chores] and [reconciler.steps]. It returns how much it did: the jobs
-// that it created, or more than little if it moved a backfill.
-func (r *reconciler) look(ctx context.Context, maintain bool) (done int, err error) {
-	now, needed := r.clock.Now(), false
+// that it created, or more than little if it moved a backfill. needed reports whether requests or backfills are open.
+func (r *reconciler) look(ctx context.Context, maintain bool) (done int, needed bool, err error) {
+	now := r.clock.Now()
 	err = r.db.Read(ctx, func(on postgres.DBTX) (err error) {
 		needed, err = db.New(on).ReconcileNeeded(ctx, now)
 		return err
 	})
 	r.outage.Report(ctx, now, err)
 	if err != nil {
-		return 0, fmt.Errorf("look for requests: %w", err)
+		return 0, false, fmt.Errorf("look for requests: %w", err)
 	}
 	if maintain {
 		for _, chore := range r.chores() {
 			if err := chore(ctx); err != nil {
-				return 0, err
+				return 0, needed, err
 			}
 		}
 	}
 	if !needed && !maintain {
-		return 0, nil
+		return 0, false, nil
 	}
 	var found pass
 	err = r.db.Tx(ctx, func(tx pgx.Tx) error {
@@ -191,16 +208,16 @@ func (r *reconciler) look(ctx context.Context, maintain bool) (done int, err err
 		return nil
 	})
 	if err != nil {
-		return 0, err
+		return 0, needed, err
 	}
 	for _, one := range found.signals {
 		telemetry.Tell(ctx, r.listeners, one)
 		done = little + 1
 	}
 	if len(found.dates) == 0 {
-		return done, nil
+		return done, needed, nil
 	}
-	return max(done, len(found.dates)), r.insert(ctx, found.dates)
+	return max(done, len(found.dates)), needed, r.insert(ctx, found.dates)
 }
 
 // forget records that this worker process has stopped.

@@ -51,6 +51,9 @@ func TestReconcileDates(t *testing.T) {
 	// The time in which its process was suspended, or its database was away, does not count.
 	b.db.Do(t, "UPDATE analytics.rollup_runs SET worked_ms = 100, paused_ms = 100 WHERE worker = 'x'")
 	require.Equal(t, []date.Date{all[3], all[1]}, due())
+	// Nor do its pauses.
+	b.db.Do(t, "UPDATE analytics.rollup_runs SET worked_ms = 3000, paused_ms = 7000 WHERE worker = 'x'")
+	require.Equal(t, []date.Date{all[3], all[1]}, due())
 	b.db.Do(t, "UPDATE analytics.rollup_runs SET worked_ms = 8000, paused_ms = 2000 WHERE worker = 'x'")
 	require.Equal(t, []date.Date{all[1]}, due())
 	b.db.Do(t, "UPDATE analytics.rollup_runs SET finished_at = now() - interval '67 seconds' WHERE worker = 'x'")

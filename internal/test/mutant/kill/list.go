@@ -340,14 +340,15 @@ func views() []broken {
 
 // queue has mutants of how jobs end.
 func queue() []broken {
-	const enqueue, backlog = "migrations/0004_enqueue.up.sql", "migrations/0048_rest.up.sql"
+	const enqueue, backlog = "migrations/0004_enqueue.up.sql", "migrations/0051_worked.up.sql"
 	return []broken{
 		edit("Queue/ReconcilerTwice", workerPkg, "^TestReconcileLock$", "internal/db/reconcile.sql.go", "", "SELECT pg_try_advisory_xact_lock($1::bigint)", "SELECT $1::bigint IS NOT NULL"),
 		edit("Queue/JobTwice", workerPkg, "^TestReconcileDates$", backlog, "", "r.metric_date NOT IN (SELECT analytics.dates_with_job())", "true"),
 		edit("Queue/JobBesideRun", workerPkg, "^TestReconcileDates$", backlog, "FUNCTION analytics.dates_to_enqueue", "d.state = 'running'", "d.state = ''"),
 		edit("Queue/Backlog", workerPkg, "^TestEnqueueRange$", backlog, "", "LIMIT greatest(max_rows - (", "LIMIT greatest(max_rows + ("),
 		edit("Queue/BacklogRead", workerPkg, "^TestBacklog$", backlog, "FUNCTION analytics.dates_to_enqueue", "ORDER BY q.metric_date DESC", "ORDER BY q.metric_date + 0 DESC"),
-		edit("Queue/RestSuspended", workerPkg, "^TestReconcileDates$", backlog, "", "n.worked_ms + n.paused_ms + 1000", "n.worked_ms + n.paused_ms + 100000"),
+		edit("Queue/RestSuspended", workerPkg, "^TestReconcileDates$", backlog, "", "n.worked_ms + 1000", "n.worked_ms + 100000"),
+		edit("Queue/RestPauses", workerPkg, "^TestReconcileDates$", backlog, "", " - n.paused_ms * interval '1 ms'", ""),
 		edit("Queue/Future", workerPkg, "^TestReconcileDates$", backlog, "", "AND q.metric_date < (SELECT analytics.date_of(at_instant))", ""),
 		edit("Queue/FetchDeadline", workerPkg, "^TestFetchDeadline$", "internal/worker/driver.go", "", "return e.Executor.JobGetAvailable(ctx, params)", "return e.Executor.JobGetAvailable(context.WithoutCancel(ctx), params)"),
 		edit("Queue/RescueAlive", workerPkg, "^TestRescue$", enqueue, "FUNCTION analytics.rescue_jobs", "AND n.job_id = r.id AND n.attempt = r.attempt", "AND n.job_id < 0"),
