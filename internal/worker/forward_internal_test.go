@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -50,27 +49,22 @@ func TestReconciler_Await(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &reconciler{wake: make(chan struct{}, 1), finished: make(chan struct{}, 1)}
-	await := func(wait, rest time.Duration) string {
-		again, waited := r.await(ctx, wait, rest)
-		return fmt.Sprint(again, waited)
-	}
-
 	r.finish()
 	r.finish()
-	require.Equal(t, "true false", await(time.Hour, 0))
+	require.Equal(t, dateDone, r.await(ctx, time.Hour, 0))
 	require.Empty(t, r.finished)
 
 	r.finish()
 	r.poke()
-	require.Equal(t, "true false", await(time.Hour, time.Hour))
+	require.Equal(t, poked, r.await(ctx, time.Hour, time.Hour))
 	require.Empty(t, r.wake)
 	require.Len(t, r.finished, 1, "it rests")
-	require.Equal(t, "true true", await(time.Nanosecond, time.Hour))
+	require.Equal(t, waited, r.await(ctx, time.Nanosecond, time.Hour))
 	require.Len(t, r.finished, 1, "it rests")
-	require.Equal(t, "true false", await(time.Hour, time.Nanosecond))
+	require.Equal(t, dateDone, r.await(ctx, time.Hour, time.Nanosecond))
 	require.Empty(t, r.finished)
 
 	cancel()
-	require.Equal(t, "false false", await(time.Hour, time.Hour))
-	require.Equal(t, "false false", await(time.Hour, 0))
+	require.Equal(t, ended, r.await(ctx, time.Hour, time.Hour))
+	require.Equal(t, ended, r.await(ctx, time.Hour, 0))
 }

@@ -50,8 +50,8 @@ const (
 	resting = 9
 	// little is how many jobs a look creates that did little.
 	little = 10
-	// soonest is how soon the reconciler looks again if requests are open and it could do nothing: their dates are running, or rest. From look to
-	// look it waits half as long again, up to reconcileEvery.
+	// soonest is how soon the reconciler looks again if a date with an open request rests. From look to look it waits half as long again, up to
+	// reconcileEvery.
 	soonest = 25 * time.Millisecond
 
 	// notifiedEvery is the least time between two reactions to notifications.
@@ -109,41 +109,47 @@ func (r *reconciler) finish() {
 	}
 }
 
+// reason is why the reconciler looks.
+type reason int
+
+const (
+	ended    reason = iota // It looks no more.
+	poked                  // Something has happened.
+	dateDone               // A date has finished.
+	waited                 // Some time has passed.
+)
+
 // run looks after every poke, soon after a date has finished, and at least once a second, until ctx is done.
 func (r *reconciler) run(ctx context.Context) {
-	maintained, wait := time.Time{}, time.Duration(0)
-	for {
+	maintained, wait, why := time.Time{}, time.Duration(0), poked
+	for why != ended {
 		now := r.clock.Now()
 		maintain := now.Sub(maintained) >= maintainEvery || now.Before(maintained)
 		if maintain {
 			maintained = now
 		}
-		done, needed, err := r.look(ctx, maintain)
+		found, err := r.look(ctx, maintain)
 		if err != nil && ctx.Err() == nil {
 			r.logger.WarnContext(ctx, "the reconciler will try again", slog.String("error", err.Error()))
 		}
-		if needed && done == 0 {
+		rest := time.Duration(0)
+		if why == dateDone && len(found.dates) <= little && len(found.signals) == 0 {
+			rest = resting * r.clock.Now().Sub(now)
+		}
+		if why != waited {
+			wait = 0
+		}
+		if found.rests {
 			wait = min(reconcileEvery, max(soonest, wait+wait/2))
 		} else {
 			wait = reconcileEvery
 		}
-		rest := time.Duration(0)
-		if done <= little {
-			rest = resting * r.clock.Now().Sub(now)
-		}
-		again, waited := r.await(ctx, wait, rest)
-		if !again {
-			return
-		}
-		if !waited {
-			wait = 0
-		}
+		why = r.await(ctx, wait, rest)
 	}
 }
 
-// await returns true once the reconciler should look again, and whether wait is over, or false when ctx is done. A finished date is a reason only
-// after rest.
-func (r *reconciler) await(ctx context.Context, wait, rest time.Duration) (again, waited bool) {
+// await waits until the reconciler should look again. A finished date is a reason only after rest.
+func (r *reconciler) await(ctx context.Context, wait, rest time.Duration) reason {
 	over := time.NewTimer(wait)
 	defer over.Stop()
 	finished, rested := r.finished, (<-chan time.Time)(nil)
@@ -155,42 +161,40 @@ func (r *reconciler) await(ctx context.Context, wait, rest time.Duration) (again
 	for {
 		select {
 		case <-ctx.Done():
-			return false, false
+			return ended
 		case <-rested:
 			finished = r.finished
 		case <-finished:
-			return true, false
+			return dateDone
 		case <-r.wake:
-			return true, false
+			return poked
 		case <-over.C:
-			return true, true
+			return waited
 		}
 	}
 }
 
-// look makes one pass over everything that the reconciler does: see [reconciler.chores] and [reconciler.steps]. It returns how much it did: the jobs
-// that it created, or more than little if it moved a backfill. needed reports whether requests or backfills are open.
-func (r *reconciler) look(ctx context.Context, maintain bool) (done int, needed bool, err error) {
-	now := r.clock.Now()
+// look makes one pass over everything that the reconciler does: see [reconciler.chores] and [reconciler.steps].
+func (r *reconciler) look(ctx context.Context, maintain bool) (found pass, err error) {
+	now, needed := r.clock.Now(), false
 	err = r.db.Read(ctx, func(on postgres.DBTX) (err error) {
 		needed, err = db.New(on).ReconcileNeeded(ctx, now)
 		return err
 	})
 	r.outage.Report(ctx, now, err)
 	if err != nil {
-		return 0, false, fmt.Errorf("look for requests: %w", err)
+		return pass{}, fmt.Errorf("look for requests: %w", err)
 	}
 	if maintain {
 		for _, chore := range r.chores() {
 			if err := chore(ctx); err != nil {
-				return 0, needed, err
+				return pass{}, err
 			}
 		}
 	}
 	if !needed && !maintain {
-		return 0, false, nil
+		return pass{}, nil
 	}
-	var found pass
 	err = r.db.Tx(ctx, func(tx pgx.Tx) error {
 		found = pass{now: now, tx: tx, queries: db.New(tx)}
 		mine, err := found.queries.ReconcileLock(ctx, reconcileKey)
@@ -208,16 +212,15 @@ func (r *reconciler) look(ctx context.Context, maintain bool) (done int, needed 
 		return nil
 	})
 	if err != nil {
-		return 0, needed, err
+		return pass{}, err
 	}
 	for _, one := range found.signals {
 		telemetry.Tell(ctx, r.listeners, one)
-		done = little + 1
 	}
 	if len(found.dates) == 0 {
-		return done, needed, nil
+		return found, nil
 	}
-	return max(done, len(found.dates)), needed, r.insert(ctx, found.dates)
+	return found, r.insert(ctx, found.dates)
 }
 
 // forget records that this worker process has stopped.

@@ -23,6 +23,7 @@ type pass struct {
 	queries *db.Queries
 
 	dates   []db.ReconcileDatesRow // dates that need a job
+	rests   bool                   // no date needs a job, but one does once it has rested
 	signals []telemetry.Signal     // sent after the transaction has committed
 }
 
@@ -81,6 +82,11 @@ func (r *reconciler) steps() []step {
 			p.dates, err = p.queries.ReconcileDates(ctx, db.ReconcileDatesParams{
 				AtInstant: p.now, Silence: r.silence, Rests: watchRests, MaxRows: reconcileDates,
 			})
+			if err != nil || len(p.dates) > 0 {
+				return err
+			}
+			rest, err := p.queries.ReconcileDates(ctx, db.ReconcileDatesParams{AtInstant: p.now, Silence: r.silence, Rests: 0, MaxRows: 1})
+			p.rests = len(rest) > 0
 			return err
 		}},
 	}
