@@ -47,6 +47,14 @@ func (o *opening) first(ctx context.Context, sql string, args []any) (bool, erro
 	return false, o.now(ctx)
 }
 
+// failed forgets that a statement is prepared if a batch has failed: pgx prepares its statements again then.
+func (o *opening) failed(sql string, err error) {
+	if err != nil {
+		known, _ := o.conn.PgConn().CustomData()[prepared].(map[string]bool)
+		delete(known, sql)
+	}
+}
+
 // now begins the transaction, unless it has begun.
 func (o *opening) now(ctx context.Context) error {
 	if o.open {
@@ -128,12 +136,14 @@ func (o *opening) Exec(ctx context.Context, sql string, args ...any) (pgconn.Com
 	}
 	results, err := o.send(ctx, slices.Concat([]any{sql}, args)...)
 	if err != nil {
+		o.failed(sql, err)
 		return pgconn.CommandTag{}, err
 	}
 	tag, err := results.Exec()
 	if closed := results.Close(); err == nil {
 		err = closed
 	}
+	o.failed(sql, err)
 	return tag, err
 }
 
@@ -148,14 +158,16 @@ func (o *opening) Query(ctx context.Context, sql string, args ...any) (pgx.Rows,
 	}
 	results, err := o.send(ctx, slices.Concat([]any{sql}, args)...)
 	if err != nil {
+		o.failed(sql, err)
 		return nil, err
 	}
 	rows, err := results.Query()
 	if err != nil {
 		_ = results.Close() // It returns the same error.
+		o.failed(sql, err)
 		return nil, err
 	}
-	return &openingRows{Rows: rows, results: results}, nil
+	return &openingRows{Rows: rows, results: results, ended: func(err error) { o.failed(sql, err) }}, nil
 }
 
 // QueryRow executes a query that returns at most one row.
@@ -177,6 +189,7 @@ type openingRows struct {
 	pgx.Rows
 
 	results pgx.BatchResults
+	ended   func(err error)
 }
 
 // Next prepares the next row. After the last one, the connection is free for the next statement.
@@ -192,6 +205,7 @@ func (r *openingRows) Next() bool {
 func (r *openingRows) Close() {
 	r.Rows.Close()
 	_ = r.results.Close() // Err returns the statement's error.
+	r.ended(r.Err())
 }
 
 type openingRow struct {

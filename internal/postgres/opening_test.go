@@ -157,16 +157,40 @@ func TestSession_Opening(t *testing.T) {
 		require.ErrorIs(t, session.Tx(t.Context(), time.Second, none), pgx.ErrNoRows)
 	}
 
-	// A connection prepares a statement within the limits of its transaction.
-	tx, err := db.Begin(t.Context())
-	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), "LOCK TABLE public.written")
-	require.NoError(t, err)
-	endless := patient(t, postgres.Config{URL: db.URL, LockTimeout: time.Hour, StatementTimeout: time.Hour, LockPatience: time.Millisecond})
-	err = endless.Tx(t.Context(), 100*time.Millisecond, func(ctx context.Context, on postgres.DBTX) error {
-		_, err := on.Exec(ctx, "SELECT FROM public.written WHERE id = $1", 1)
-		return err
-	})
-	require.ErrorIs(t, err, postgres.ErrLocked)
-	require.NoError(t, tx.Rollback(t.Context()))
+	// A connection prepares a statement within the limits of its transaction, also if it has prepared the statement before and it has failed since.
+	for name, reads := range map[string]func(ctx context.Context, on postgres.DBTX) error{
+		"Exec": func(ctx context.Context, on postgres.DBTX) error {
+			_, err := on.Exec(ctx, "SELECT FROM public.written WHERE id = $1", 1)
+			return err
+		},
+		"Query": none,
+	} {
+		endless := patient(t, postgres.Config{URL: db.URL, LockTimeout: time.Hour, StatementTimeout: time.Hour, LockPatience: time.Millisecond})
+		fresh := patient(t, postgres.Config{URL: db.URL, LockTimeout: time.Hour, StatementTimeout: time.Hour, LockPatience: time.Millisecond})
+		for range 2 {
+			if err := endless.Tx(t.Context(), time.Second, reads); name == "Exec" {
+				require.NoError(t, err)
+			}
+		}
+		tx, err := db.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), "LOCK TABLE public.written")
+		require.NoError(t, err)
+		require.ErrorIs(t, fresh.Tx(t.Context(), 100*time.Millisecond, reads), postgres.ErrLocked, name)
+		before := pidOf(t, endless)
+		for range 2 {
+			require.ErrorIs(t, endless.Tx(t.Context(), 100*time.Millisecond, reads), postgres.ErrLocked, name)
+		}
+		require.Equal(t, before, pidOf(t, endless), "the server has ended the statement, and not the client its connection")
+		require.NoError(t, tx.Rollback(t.Context()))
+	}
+}
+
+// pidOf returns the process id of a session's server process.
+func pidOf(t *testing.T, session *postgres.Session) (pid int) {
+	t.Helper()
+	require.NoError(t, session.Tx(t.Context(), time.Second, func(ctx context.Context, on postgres.DBTX) error {
+		return on.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&pid)
+	}))
+	return pid
 }
