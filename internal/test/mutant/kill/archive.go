@@ -4,6 +4,7 @@ package main
 func archive() []broken {
 	const (
 		pkg        = "./internal/archive/restore"
+		cmdPkg     = "./cmd/daymill"
 		chainGo    = "internal/archive/chain/chain.go"
 		copyGo     = "internal/archive/base/copy.go"
 		baseGo     = "internal/archive/base/base.go"
@@ -58,6 +59,9 @@ func archive() []broken {
 		edit("Archive/Restore/Locked", pkg, "^TestRestore$/^InterruptedSession$", "internal/archive/restore/psql.go", "", `+"SELECT pg_advisory_lock_shared("+lock+");\n"`, ""),
 		edit("Archive/Restore/Waits", pkg, "^TestRestore$/^InterruptedSession$", restoreGo, "", `"SELECT pg_catalog.pg_advisory_xact_lock("+lock+")"`, `"SELECT " + lock`),
 		edit("Archive/Restore/Calm", pkg, "^TestRestore$/^EnabledAlways$", "internal/archive/restore/parts.go", "", `"SELECT daymill_restore.calm();\n"`, `""`),
+		edit("Archive/Proof/Due", cmdPkg, "^TestArchiveProof$", "internal/worker/archive.go", "", "now.Sub(archive.Proofs[n-1].At) > a.ProveEvery)", "now.Sub(archive.Proofs[n-1].At) < 0)"),
+		edit("Archive/Proof/Verdict", cmdPkg, "^TestArchiveProof$", "internal/archive/standing/standing.go", "", "f.Chain.Proofs[n-1].Failure != \"\" {", "f.Chain.Proofs[n-1].Failure == \"-\" {"),
+		edit("Archive/Proof/Verified", cmdPkg, "^TestArchiveProof$", "internal/archive/restore/restore.go", "", "r.chain.VerifyFor(ctx, r.base); err != nil {", "r.chain.VerifyFor(ctx, r.base); err != nil && r.over {"),
 		edit("Archive/Prune/Anchor", pkg, "^TestChain$/^Prune$", retainGo, "", "b.Position >= anchor.Position || ", ""),
 		edit("Archive/Prune/Last", pkg, "^TestOlder_Pruned$", retainGo, "", "p.From = s.From //", "p.From = s.To //"),
 		edit("Archive/Prune/Torn", pkg, "^TestFaults$/^BaseInterrupted$", retainGo, "", "if err := s.DeleteSubdirectory(dir); err != nil {", "if err := error(nil); err != nil {"),
