@@ -21,8 +21,9 @@ build: ## Build bin/daymill.
 	go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/daymill ./cmd/daymill
 
 .PHONY: setup
-setup: ## Install what the tests use, if missing: Postgres, PgBouncer, Chromium, Redis, ClickHouse.
+setup: ## Install what the tests use, if missing: Postgres, a later Postgres, PgBouncer, Chromium, Redis, ClickHouse.
 	@internal/test/setup
+	@internal/test/setup-later
 
 .PHONY: demo
 demo: build ## Build, and run the demo on a temporary Postgres.
@@ -51,7 +52,7 @@ test-bare: setup ## Run the tests of PACKAGES with an empty home and environment
 		path=$$(command -v $$program) && ln -s "$$path" "$$bare/bin/$$program" || true; \
 	done && \
 	env -i HOME="$$bare/home" PATH="$$bare/bin:$$(dirname "$$(command -v go)")" CGO_ENABLED=$(CGO_ENABLED) \
-		GOCACHE="$$(go env GOCACHE)" GOMODCACHE="$$(go env GOMODCACHE)" DAYMILL_PG_BIN="$(DAYMILL_PG_BIN)" \
+		GOCACHE="$$(go env GOCACHE)" GOMODCACHE="$$(go env GOMODCACHE)" DAYMILL_PG_BIN="$(DAYMILL_PG_BIN)" DAYMILL_PG_LATER="$(DAYMILL_PG_LATER)" \
 		go test -count=1 -timeout 20m $(PACKAGES)
 
 # Only this target needs node and npm. TestWebhook_Recorded checks in every test run that Daymill still sends the recorded webhooks.

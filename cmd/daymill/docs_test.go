@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/pgserver"
+	"github.com/daymill/daymill/internal/test/pgtest"
 	"github.com/daymill/daymill/migrations"
 )
 
@@ -68,7 +69,7 @@ func TestDocs(t *testing.T) {
 	t.Run("Environment", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		known := map[string]bool{pgserver.BinEnv: true}
+		known := map[string]bool{pgserver.BinEnv: true, pgtest.LaterEnv: true}
 		for _, node := range leaves(b.parser.Model.Node) {
 			for _, flags := range node.AllFlags(false) {
 				for _, f := range flags {
