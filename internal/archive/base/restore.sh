@@ -103,6 +103,17 @@ if [ "$first" \> "$base" ]; then
   exit 1
 fi
 
+# follows fails if the segment at a position neither continues the one before it nor begins after a gap. A gap before the target was refused above.
+follows() {
+  [ -n "$final" ] && [ "$final" != "$1" ] || return 0
+  for gap in gaps/*.json; do
+    [ -e "$gap" ] && [ "$(value "$gap" kind)" = slot ] || continue
+    begins=$(value "$gap" from)
+    [ "$begins" \< "$final" ] || ! [ "$begins" \< "$1" ] || return 0
+  done
+  return 1
+}
+
 sums() { awk -F'"' '/"name":/ { name = $4 } /"sha256":/ { print $4 "  " name }' "$@"; }
 sums manifest.json | grep '\.sql$' | sha256sum -c --quiet >&2
 sums "$dir/base.json" | sha256sum -c --quiet >&2
@@ -110,9 +121,12 @@ end= # position up to which the archive has transactions
 last= # time of the last one
 for segment in $segments; do
   json=segments/$segment.sql.json
+  from=$(echo "$segment" | tr - /)
+  follows "$from" || { echo "a segment is missing: after $final comes segments/$segment.sql" >&2; exit 1; }
   if [ ! -e "$json" ]; then
+    [ "$segment" = "${segments##* }" ] || { echo "segment segments/$segment.sql is not sealed, but others follow: its seal was lost" >&2; exit 1; }
     open=1
-    final=$(echo "$segment" | tr - /)
+    final=$from
     found=$(whole "segments/$segment.sql")
     lines=${found%% *}
     found=${found#* }
