@@ -74,7 +74,7 @@ END
 $$;
 
 -- lend gives a role the rights that it had when a statement ran, unless it has them: it becomes a member of roles, the owner of the database, or
--- may create schemas. take_back ends that, in the same transaction, so that nobody else sees it.
+-- may create schemas. lend_all makes it a superuser. take_back ends that, in the same transaction, so that nobody else sees it.
 CREATE TABLE daymill_restore.lent (back text NOT NULL);
 CREATE FUNCTION daymill_restore.lend(the_role text, the_names text[], creates boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -100,6 +100,17 @@ BEGIN
     IF creates AND NOT has_database_privilege(the_role, current_database(), 'CREATE') THEN
         EXECUTE format('GRANT CREATE ON DATABASE %I TO %I', current_database(), the_role);
         INSERT INTO daymill_restore.lent (back) VALUES (format('REVOKE CREATE ON DATABASE %I FROM %I', current_database(), the_role));
+    END IF;
+END
+$$;
+
+CREATE FUNCTION daymill_restore.lend_all(the_role text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = the_role AND NOT r.rolsuper) THEN
+        EXECUTE format('ALTER ROLE %I SUPERUSER', the_role);
+        INSERT INTO daymill_restore.lent (back) VALUES (format('ALTER ROLE %I NOSUPERUSER', the_role));
     END IF;
 END
 $$;

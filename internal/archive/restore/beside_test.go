@@ -121,6 +121,22 @@ func memberLater(t *testing.T, b *testBundle) {
 	require.Equal(t, "0", b.value(t, into, members))
 }
 
+// superuserLater: nor does it for ALTER ROLE, but later statements need the rights of a superuser. A restore does not leave the role one.
+func superuserLater(t *testing.T, b *testBundle) {
+	t.Helper()
+	b.psql(t, "-c", "CREATE ROLE archive_risen; GRANT CREATE ON SCHEMA public TO archive_risen")
+	stop := b.run(t, 0)
+	b.psql(t, "-c", "ALTER ROLE archive_risen SUPERUSER; SET ROLE archive_risen; CREATE FUNCTION quiet(i int) RETURNS int LANGUAGE sql LEAKPROOF AS 'SELECT i'",
+		"-c", "CREATE TABLE t AS SELECT quiet(1) AS i", "-c", "ALTER ROLE archive_risen NOSUPERUSER")
+	b.caughtUp(t)
+	stop()
+	b.equal(t, b.restored(t, restore.Config{}))
+	into := b.fresh(t)
+	b.script(t, into)
+	b.equal(t, into)
+	require.Equal(t, "false", b.value(t, into, "SELECT rolsuper::text FROM pg_roles WHERE rolname = 'archive_risen'"))
+}
+
 // ownDatabase: the application owns the database, or may create schemas in it. The database that is restored into belongs to another role.
 func ownDatabase(t *testing.T, b *testBundle) {
 	t.Helper()

@@ -378,6 +378,11 @@ func TestChain(t *testing.T) {
 		sequenceDropped(t, setup(t, base.Options{}))
 	})
 
+	t.Run("SuperuserLater", func(t *testing.T) {
+		t.Parallel()
+		superuserLater(t, setup(t, base.Options{}))
+	})
+
 	t.Run("ShorterFile", func(t *testing.T) {
 		t.Parallel()
 		shorterFile(t, setup(t, base.Options{}))

@@ -387,6 +387,10 @@ func (d *decoder) block(settings map[string]string, text string) {
 	if lent {
 		b.WriteString("SELECT daymill_restore.lend(" + row.Literal(role) + ", " + row.Literal(settings["member"]) + ", " + row.Literal(settings["creates"]) + ");\n")
 	}
+	if settings["super"] == "true" {
+		lent = true
+		b.WriteString("SELECT daymill_restore.lend_all(" + row.Literal(role) + ");\n")
+	}
 	if role != "" {
 		b.WriteString("SET LOCAL ROLE " + row.Name(role) + ";\n")
 	}
@@ -411,10 +415,10 @@ func (d *decoder) block(settings map[string]string, text string) {
 	d.writer.Write([]byte(b.String()))
 }
 
-// rights are the values of a statement that are not settings: its role, the roles of which that is a member, and whether it may create schemas.
+// rights are the values of a statement that are not settings: its role, the roles of which that is a member, whether it may create schemas, and whether it is a superuser.
 //
 //nolint:gochecknoglobals // A constant.
-var rights = map[string]bool{"role": true, "member": true, "creates": true}
+var rights = map[string]bool{"role": true, "member": true, "creates": true, "super": true}
 
 // pinned are the settings of the prelude.
 //
