@@ -122,6 +122,7 @@ func TestRestore(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		b.psql(t, "-c", "CREATE TABLE t (id serial, v text)") // Without a key, a transaction that is restored twice would show.
+		torn := "BEGIN; -- 00000000/0FFFFFFF 2026-01-01T00:00:00Z\nCOPY \"public\".\"t\" (\"id\") FROM stdin;\n" + strings.Repeat("1\n", 500_000) + "1" // It is longer than what follows.
 		for range 5 {
 			stop := b.run(t, 0)
 			b.psql(t, "-c", "INSERT INTO t (v) SELECT repeat('x', i) FROM generate_series(1, 50) AS i", "-c", "UPDATE t SET v = v || '!' WHERE id % 7 = 0")
@@ -129,11 +130,13 @@ func TestRestore(t *testing.T) {
 			stop()
 			archive := b.chain(t)
 			last := archive.OpenPath()
-			require.NoError(t, os.WriteFile(last, []byte(read(t, last)+"BEGIN; -- 00000000/0FFFFFFF 2026-01-01T00:00:00Z\nCOPY \"public\".\"t\" (\"id\") FROM stdin;\n1"), 0o600))
+			require.NoError(t, os.WriteFile(last, []byte(read(t, last)+torn), 0o600))
 		}
 		stop := b.run(t, 0)
 		b.caughtUp(t)
 		stop()
+		archive := b.chain(t)
+		require.Less(t, len(read(t, archive.OpenPath())), len(torn), "the torn end is gone")
 		b.equal(t, b.restored(t, restore.Config{}))
 	})
 
