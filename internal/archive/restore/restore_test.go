@@ -184,6 +184,10 @@ func TestRestore(t *testing.T) {
 			DROP TABLE IF EXISTS guest.nothing`)
 		b.psql(t, "-c", `SET ROLE archive_forger; SET daymill_archive.quiet = on; SET daymill_archive.rewritten = '1259';
 			SET daymill_archive.seen = 'x'; CREATE TABLE guest.hidden (id integer PRIMARY KEY); INSERT INTO guest.hidden VALUES (1)`)
+		// A value is behind a seal of 64 characters.
+		b.psql(t, "-c", `SET ROLE archive_forger; SELECT set_config('daymill_archive.quiet', repeat('0', 64) || 'on', false);
+			CREATE TABLE guest.sealed (id integer PRIMARY KEY); INSERT INTO guest.sealed VALUES (1)`,
+			"-c", `RESET daymill_archive.quiet; SELECT set_config('daymill_archive.dropped', repeat('0', 64) || 'temporary', false); DROP TABLE guest.hidden`)
 		b.caughtUp(t)
 		stop()
 		into := b.restored(t, restore.Config{})
