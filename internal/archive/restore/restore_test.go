@@ -121,7 +121,7 @@ func TestRestore(t *testing.T) {
 	t.Run("ExactlyOnceAfterTornFiles", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
-		b.psql(t, "-c", "CREATE TABLE t (id serial, v text)") // Without a key, a transaction that is restored twice would show.
+		b.psql(t, "-c", "CREATE TABLE t (id serial, v text)")                                                                                           // Without a key, a transaction that is restored twice would show.
 		torn := "BEGIN; -- 00000000/0FFFFFFF 2026-01-01T00:00:00Z\nCOPY \"public\".\"t\" (\"id\") FROM stdin;\n" + strings.Repeat("1\n", 500_000) + "1" // It is longer than what follows.
 		for range 5 {
 			stop := b.run(t, 0)
