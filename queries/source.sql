@@ -144,6 +144,7 @@ reads AS (
 )
 
 SELECT
+    c.oid::bigint AS relation_id,
     format('%I.%I', n.nspname, c.relname)::text AS quoted,
     c.relkind::text AS kind,
     quote_ident(o.rolname)::text AS role_quoted,

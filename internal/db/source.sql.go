@@ -382,6 +382,7 @@ reads AS (
 )
 
 SELECT
+    c.oid::bigint AS relation_id,
     format('%I.%I', n.nspname, c.relname)::text AS quoted,
     c.relkind::text AS kind,
     quote_ident(o.rolname)::text AS role_quoted,
@@ -400,6 +401,7 @@ ORDER BY n.nspname, c.relname, o.rolname
 `
 
 type SourceReadsRow struct {
+	RelationID  int64
 	Quoted      string
 	Kind        string
 	RoleQuoted  string
@@ -419,6 +421,7 @@ func (q *Queries) SourceReads(ctx context.Context) ([]SourceReadsRow, error) {
 	for rows.Next() {
 		var i SourceReadsRow
 		if err := rows.Scan(
+			&i.RelationID,
 			&i.Quoted,
 			&i.Kind,
 			&i.RoleQuoted,

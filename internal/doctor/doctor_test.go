@@ -80,6 +80,12 @@ func extension(name, version string) string {
 		VALUES (99999, '` + name + `', 10, 11, false, '` + version + `'); RESET allow_system_table_mods`
 }
 
+// distributed makes Citus's catalog, with one table.
+func distributed(table string) string {
+	return `; SET allow_system_table_mods = on; CREATE TABLE pg_catalog.pg_dist_partition AS SELECT '` + table + `'::regclass AS logicalrelid;
+		RESET allow_system_table_mods`
+}
+
 // TestExamineSupabase has a cluster of its own, because roles belong to the cluster.
 func TestExamineSupabase(t *testing.T) {
 	t.Parallel()
@@ -155,12 +161,14 @@ func TestExamine(t *testing.T) {
 			configure: func(c *doctor.Config) { c.PoolSize = 400 },
 			id:        "connections", levels: []doctor.Level{doctor.Warning}, says: "max_connections is 300",
 		},
-		"EngineAurora":      {setup: "CREATE FUNCTION public.aurora_version() RETURNS text LANGUAGE sql RETURN '16.6'", id: "engine", levels: []doctor.Level{doctor.Note}, says: "Amazon Aurora: "},
-		"EngineCitus":       {setup: extension("citus", "13.2-1"), id: "engine", levels: []doctor.Level{doctor.Note}, says: "Citus: a distributed table of events takes no triggers"},
-		"EngineTimescaleDB": {setup: extension("timescaledb", "2.26.0"), id: "engine", levels: []doctor.Level{doctor.Note}, says: "TimescaleDB: a hypertable of events takes no triggers"},
-		"EngineNeon":        {setup: "ALTER DATABASE DATABASE SET neon.timeline_id = 'd3c4f0'", id: "engine", levels: []doctor.Level{doctor.Note}, says: "Neon: Neon removes"},
-		"EnginePostgres":    {id: "engine"},
-		"Follower":          {id: "follower"},
+		"EngineAurora":       {setup: "CREATE FUNCTION public.aurora_version() RETURNS text LANGUAGE sql RETURN '16.6'", id: "engine", levels: []doctor.Level{doctor.Note}, says: "Amazon Aurora: "},
+		"EngineCitus":        {setup: extension("citus", "13.2-1"), id: "engine", levels: []doctor.Level{doctor.Note, doctor.OK}, says: "Daymill's own tables are local"},
+		"EngineCitusMetrics": {setup: extension("citus", "13.2-1") + distributed("analytics.daily_entity_metrics"), id: "engine", levels: []doctor.Level{doctor.Note, doctor.OK}, says: "Citus distributes the metrics"},
+		"EngineCitusLedger":  {setup: extension("citus", "13.2-1") + distributed("analytics.rollup_dates"), id: "engine", levels: []doctor.Level{doctor.Note, doctor.Warning}, says: "Citus distributes analytics.rollup_dates, which must be local, because Daymill locks its rows | SELECT undistribute_table('analytics.rollup_dates');"},
+		"EngineTimescaleDB":  {setup: extension("timescaledb", "2.26.0"), id: "engine", levels: []doctor.Level{doctor.Note}, says: "TimescaleDB: a hypertable of events takes no triggers"},
+		"EngineNeon":         {setup: "ALTER DATABASE DATABASE SET neon.timeline_id = 'd3c4f0'", id: "engine", levels: []doctor.Level{doctor.Note}, says: "Neon: Neon removes"},
+		"EnginePostgres":     {id: "engine"},
+		"Follower":           {id: "follower"},
 		"FollowerNone": {
 			configure: func(c *doctor.Config) { c.Followers = []doctor.Follower{{DB: c.DB}} },
 			id:        "follower", levels: []doctor.Level{doctor.Failure}, says: "never was a follower",

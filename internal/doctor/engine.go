@@ -3,9 +3,14 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/internal/schema"
 )
 
 // engine is an extension or a provider's Postgres with limits that concern Daymill.
@@ -27,7 +32,7 @@ func engines() []engine {
 		},
 		// Tried with Citus 13.2: https://docs.citusdata.com/en/stable/develop/reference_ddl.html
 		{
-			"citus", "Citus", Note, "a distributed table of events takes no triggers, so late events are not noticed; Daymill's own tables stay local",
+			"citus", "Citus", Note, "a distributed table of events takes no triggers, so late events are not noticed",
 			"request a rollup of the dates that late events touch: SELECT analytics.enqueue_rollup('2026-03-01');",
 		},
 		// https://neon.com/docs/guides/logical-replication-neon
@@ -70,6 +75,41 @@ func checkEngine(ctx context.Context, e *Examination, tx pgx.Tx) error {
 		if slices.Contains(there, one.id) {
 			e.Addf(one.level, "%s: %s", one.name, one.sentence).Fixf("%s", one.fix)
 		}
+	}
+	if slices.Contains(there, "citus") {
+		return checkCitus(ctx, e, tx)
+	}
+	return nil
+}
+
+// mayBeDistributed is the only one of Daymill's tables that Citus may distribute. The others refer to each other, and the fence of a run is a lock
+// on a row.
+const mayBeDistributed = "analytics.daily_entity_metrics"
+
+// checkCitus says which of Daymill's own tables Citus distributes.
+func checkCitus(ctx context.Context, e *Examination, tx pgx.Tx) error {
+	elsewhere, err := postgres.Elsewhere(ctx, tx)
+	if err != nil {
+		return err
+	}
+	var own []string
+	err = tx.QueryRow(ctx, `
+		SELECT coalesce(array_agg(format('%I.%I', n.nspname, c.relname) ORDER BY n.nspname, c.relname), '{}')
+		FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+		WHERE n.nspname = ANY($1) AND c.oid = ANY($2)`, schema.Reserved(), slices.Collect(maps.Keys(elsewhere))).Scan(&own)
+	if err != nil {
+		return fmt.Errorf("look at what Citus distributes: %w", err)
+	}
+	for _, table := range own {
+		if table == mayBeDistributed {
+			e.Addf(OK, "Citus distributes the metrics, and Daymill's other tables are not affected")
+			continue
+		}
+		e.Addf(Warning, "Citus distributes %s, which must be local, because Daymill locks its rows", table).
+			Fixf("SELECT undistribute_table('%s');", strings.ReplaceAll(table, "'", "''"))
+	}
+	if len(own) == 0 {
+		e.Addf(OK, "Daymill's own tables are local, and Citus distributes none of them")
 	}
 	return nil
 }

@@ -123,15 +123,10 @@ func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, er
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
-	if err := elsewhere(ctx, on, all, citus, "SELECT d.logicalrelid::oid FROM pg_catalog.pg_dist_partition AS d",
-		"Citus distributes it, so its changes are made in other servers"); err != nil {
-		return nil, err
-	}
-	if err := elsewhere(ctx, on, all, timescale, `
-		SELECT c.oid FROM _timescaledb_catalog.hypertable AS h INNER JOIN pg_catalog.pg_namespace AS n ON n.nspname = h.schema_name
-		INNER JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = h.table_name`,
-		"it is a hypertable of TimescaleDB, so its changes are made in its chunks"); err != nil {
-		return nil, err
+	if citus || timescale {
+		if err := elsewhere(ctx, on, all); err != nil {
+			return nil, err
+		}
 	}
 	reserved := schema.Reserved()
 	return slices.DeleteFunc(all, func(t Table) bool {
@@ -140,21 +135,18 @@ func Find(ctx context.Context, on postgres.DBTX, patterns []string) ([]Table, er
 }
 
 // elsewhere sets the reason of tables whose rows an extension keeps in others, which the stream of changes of this one does not have.
-func elsewhere(ctx context.Context, on postgres.DBTX, all []Table, has bool, sql, reason string) error {
-	if !has {
-		return nil
-	}
-	rows, err := on.Query(ctx, sql)
+func elsewhere(ctx context.Context, on postgres.DBTX, all []Table) error {
+	extensions, err := postgres.Elsewhere(ctx, on)
 	if err != nil {
-		return fmt.Errorf("list tables of an extension: %w", err)
-	}
-	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
-	if err != nil {
-		return fmt.Errorf("list tables of an extension: %w", err)
+		return err
 	}
 	for i := range all {
-		if slices.Contains(oids, all[i].OID) {
-			all[i].Reason = reason + ", and Daymill would miss them: see docs/engines.md"
+		const missed = ", and Daymill would miss them: see docs/engines.md"
+		switch extensions[all[i].OID] {
+		case postgres.Citus:
+			all[i].Reason = "Citus distributes it, so its changes are made in other servers" + missed
+		case postgres.TimescaleDB:
+			all[i].Reason = "it is a hypertable of TimescaleDB, so its changes are made in its chunks" + missed
 		}
 	}
 	return nil

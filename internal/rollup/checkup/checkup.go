@@ -78,7 +78,7 @@ func lookAtSource(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
 }
 
 // lookAtWatch looks at the triggers for late events.
-func lookAtWatch(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
+func lookAtWatch(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
 	all, err := source.Watches(ctx, e.DB)
 	if err != nil {
 		return err
@@ -90,7 +90,15 @@ func lookAtWatch(ctx context.Context, e *doctor.Examination, _ pgx.Tx) error {
 	for _, name := range captured {
 		e.Addf(doctor.OK, "%s notices late events in the stream of changes", name)
 	}
-	if len(all)+len(captured) == 0 {
+	elsewhere, err := source.ListElsewhere(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, table := range elsewhere {
+		e.Addf(doctor.Note, "%s takes no triggers, because %s: programs that write events of past dates must request these dates", table.Table, table.Parts).
+			Fixf("%s", source.AskSQL)
+	}
+	if len(all)+len(captured)+len(elsewhere) == 0 {
 		e.Addf(doctor.Note, "no table is watched: programs that write events of past dates must request these dates").Fixf("daymill source watch")
 	}
 	for _, w := range all {

@@ -25,6 +25,12 @@ const manyRows = 10_000
 // possible, so if the plan has one, no index can be used. The expression that the plan compares with the instant is exactly what
 // must be indexed. This also works for unions, joins and expressions in views that were written by hand.
 func checkInstant(ctx context.Context, tx pgx.Tx) (Report, error) {
+	if tables, err := distributed(ctx, tx); err != nil || len(tables) > 0 {
+		if err != nil {
+			return nil, err
+		}
+		return checkDistributed(ctx, tx, tables)
+	}
 	report, plan, err := probe(ctx, tx, sentinel)
 	if err != nil || len(report) > 0 {
 		return report, err
@@ -207,6 +213,9 @@ func (r *Report) instant(ctx context.Context, tx pgx.Tx, parts []indexed) error 
 // checkSlice plans a slice as a run does, for an hour of yesterday, and checks whether it would still read a large relation
 // completely: because statistics are missing, or because a BRIN index is on rows in random order.
 func checkSlice(ctx context.Context, tx pgx.Tx) (Report, error) {
+	if tables, err := distributed(ctx, tx); err != nil || len(tables) > 0 {
+		return nil, err // The plan has nothing of the parts.
+	}
 	bounds, err := db.New(tx).SourceSlice(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the bounds of yesterday: %w", err)

@@ -341,6 +341,16 @@ func (w *watch) install(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return fmt.Errorf("quote the column's name: %w", err)
 	}
+	elsewhere, err := postgres.Elsewhere(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, part := range tree {
+		if extension := elsewhere[uint32(part.ID)]; extension != "" { //nolint:gosec // An OID.
+			return refusef("%s takes no triggers that see a statement's rows and cannot be captured, because %s: request the dates of late events in "+
+				"the program that writes them, with %s", part.Quoted, partsOf(extension), AskSQL)
+		}
+	}
 	for _, part := range tree {
 		for _, on := range watchEvents {
 			err := execute(ctx, tx, fmt.Sprintf("CREATE OR REPLACE TRIGGER daymill_watch_%s %s %s ON %s %s "+
