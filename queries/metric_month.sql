@@ -19,6 +19,10 @@ SELECT
     )::boolean AS partitioned
 FROM analytics.installation AS i;
 
+-- name: MetricMonthsFrom :one
+-- The first date whose metrics are kept; no date if all are. Everybody may ask that.
+SELECT nullif(analytics.metrics_from(now()), '-infinity')::date AS from_date;
+
 -- name: MetricMonthsKeep :exec
 -- Sets how many months of metrics are kept besides the current one; 0 means all.
 UPDATE analytics.installation SET metric_months = nullif(@months::integer, 0);
@@ -38,3 +42,19 @@ ORDER BY m.first_date;
 -- name: MetricMonthDrop :one
 -- Drops a partition whose metrics are no longer kept; reports whether it did.
 SELECT analytics.drop_metric_month(@part::text)::boolean AS dropped;
+
+-- name: MetricMonthsDetached :many
+-- Tables with the name of a month's partition that are not a partition of the metrics, or no longer quite, if metrics are partitioned.
+SELECT
+    format('%I.%I', n.nspname, c.relname)::text AS part,
+    to_date(right(c.relname, 7), 'YYYY_MM')::date AS first_date,
+    (to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month')::date AS next_date,
+    greatest(c.reltuples, 0)::bigint AS rows,
+    coalesce(i.inhdetachpending, false)::boolean AS pending
+FROM pg_catalog.pg_class AS m
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = m.relnamespace
+INNER JOIN pg_catalog.pg_class AS c
+    ON c.relnamespace = n.oid AND c.relkind = 'r' AND c.relname ~ '^daily_entity_metrics_[0-9]{4}_(0[1-9]|1[0-2])$'
+LEFT JOIN pg_catalog.pg_inherits AS i ON i.inhparent = m.oid AND i.inhrelid = c.oid
+WHERE m.oid = to_regclass('analytics.daily_entity_metrics') AND m.relkind = 'p' AND coalesce(i.inhdetachpending, true)
+ORDER BY c.relname;

@@ -81,6 +81,12 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 
+	if c.PartitionMetrics != "" && !c.Down {
+		if err := schema.CheckPartition(ctx, db); err != nil {
+			return err
+		}
+	}
+
 	verb, conditional := "applied", ""
 	if c.DryRun {
 		conditional = "would be "
@@ -134,11 +140,11 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 		a.printf("%s\n", oneLine(line))
 	}
 	lines, err := c.partition(ctx, db)
-	if err != nil {
-		return err
-	}
 	for _, line := range lines {
 		a.printf("%s\n", line)
+	}
+	if err != nil {
+		return err
 	}
 	said = append(said, lines...)
 	if err := c.warnShared(ctx, a, db); err != nil {
@@ -153,7 +159,7 @@ func (c *migrateApplyCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// partition partitions metrics if that is wanted, and extends the partitions. It returns what it has done.
+// partition partitions metrics if that is wanted, and extends the partitions. It returns what it has done, and which months are detached.
 func (c *migrateApplyCmd) partition(ctx context.Context, db *postgres.DB) (said []string, err error) {
 	if c.Down {
 		return nil, nil
@@ -174,6 +180,13 @@ func (c *migrateApplyCmd) partition(ctx context.Context, db *postgres.DB) (said 
 	}
 	if c.DryRun {
 		return said, nil
+	}
+	detached, err := schema.DetachedMonths(ctx, db)
+	if err != nil {
+		return said, err
+	}
+	for _, month := range detached {
+		said = append(said, month.DetachedText()+": "+month.DetachedFix())
 	}
 	created, err := schema.Months(ctx, db)
 	if created > 0 {

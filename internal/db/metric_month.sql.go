@@ -50,6 +50,69 @@ func (q *Queries) MetricMonths(ctx context.Context) (int64, error) {
 	return created, err
 }
 
+const metricMonthsDetached = `-- name: MetricMonthsDetached :many
+SELECT
+    format('%I.%I', n.nspname, c.relname)::text AS part,
+    to_date(right(c.relname, 7), 'YYYY_MM')::date AS first_date,
+    (to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month')::date AS next_date,
+    greatest(c.reltuples, 0)::bigint AS rows,
+    coalesce(i.inhdetachpending, false)::boolean AS pending
+FROM pg_catalog.pg_class AS m
+INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = m.relnamespace
+INNER JOIN pg_catalog.pg_class AS c
+    ON c.relnamespace = n.oid AND c.relkind = 'r' AND c.relname ~ '^daily_entity_metrics_[0-9]{4}_(0[1-9]|1[0-2])$'
+LEFT JOIN pg_catalog.pg_inherits AS i ON i.inhparent = m.oid AND i.inhrelid = c.oid
+WHERE m.oid = to_regclass('analytics.daily_entity_metrics') AND m.relkind = 'p' AND coalesce(i.inhdetachpending, true)
+ORDER BY c.relname
+`
+
+type MetricMonthsDetachedRow struct {
+	Part      string
+	FirstDate date.Date
+	NextDate  date.Date
+	Rows      int64
+	Pending   bool
+}
+
+// Tables with the name of a month's partition that are not a partition of the metrics, or no longer quite, if metrics are partitioned.
+func (q *Queries) MetricMonthsDetached(ctx context.Context) ([]MetricMonthsDetachedRow, error) {
+	rows, err := q.db.Query(ctx, metricMonthsDetached)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MetricMonthsDetachedRow
+	for rows.Next() {
+		var i MetricMonthsDetachedRow
+		if err := rows.Scan(
+			&i.Part,
+			&i.FirstDate,
+			&i.NextDate,
+			&i.Rows,
+			&i.Pending,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const metricMonthsFrom = `-- name: MetricMonthsFrom :one
+SELECT nullif(analytics.metrics_from(now()), '-infinity')::date AS from_date
+`
+
+// The first date whose metrics are kept; no date if all are. Everybody may ask that.
+func (q *Queries) MetricMonthsFrom(ctx context.Context) (date.Date, error) {
+	row := q.db.QueryRow(ctx, metricMonthsFrom)
+	var from_date date.Date
+	err := row.Scan(&from_date)
+	return from_date, err
+}
+
 const metricMonthsKeep = `-- name: MetricMonthsKeep :exec
 UPDATE analytics.installation SET metric_months = nullif($1::integer, 0)
 `

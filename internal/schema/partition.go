@@ -21,12 +21,19 @@ var partitionSQL string
 var ErrHasMetrics = errors.New("analytics.daily_entity_metrics has rows, and only an empty table can be partitioned: " +
 	"docs/scale.md (Partitions of the metrics) has the statements that move them")
 
+// ErrDistributed says that the metrics cannot be partitioned, because Citus has their rows.
+var ErrDistributed = errors.New("Citus distributes analytics.daily_entity_metrics, which cannot also be partitioned by month: " +
+	"leave out --partition-metrics, or run SELECT undistribute_table('analytics.daily_entity_metrics') first")
+
 // Partition makes analytics.daily_entity_metrics a table with a partition for each month, which is only possible while it is empty. It
 // reports whether it did; a table that is partitioned already stays as it is.
 func Partition(ctx context.Context, conn *postgres.DB, dryRun bool, who audit.Who) (made bool, err error) {
 	err = locked(ctx, conn, func(tx pgx.Tx) error {
 		already, err := partitioned(ctx, tx)
 		if err != nil || already {
+			return err
+		}
+		if err := undistributed(ctx, tx); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "LOCK TABLE analytics.daily_entity_metrics"); err != nil {
@@ -45,6 +52,39 @@ func Partition(ctx context.Context, conn *postgres.DB, dryRun bool, who audit.Wh
 		return audit.Record(ctx, tx, audit.Entry{Who: who, Action: "partition metrics", Target: "analytics.daily_entity_metrics"})
 	})
 	return made, err
+}
+
+// CheckPartition returns the error that Partition would return, so that a migration can find it before it changes anything. Before the first
+// installation there is none.
+func CheckPartition(ctx context.Context, conn *postgres.DB) error {
+	var installed bool
+	err := conn.Read(ctx, func(on postgres.DBTX) error {
+		return on.QueryRow(ctx, "SELECT pg_catalog.to_regclass('analytics.daily_entity_metrics') IS NOT NULL").Scan(&installed)
+	})
+	if err != nil {
+		return fmt.Errorf("look for the metrics: %w", err)
+	}
+	if !installed {
+		return nil
+	}
+	_, err = Partition(ctx, conn, true, audit.Who{})
+	return err
+}
+
+// undistributed returns ErrDistributed if Citus has the rows of the metrics.
+func undistributed(ctx context.Context, tx pgx.Tx) error {
+	elsewhere, err := postgres.Elsewhere(ctx, tx)
+	if err != nil || len(elsewhere) == 0 {
+		return err
+	}
+	var oid uint32
+	if err := tx.QueryRow(ctx, "SELECT 'analytics.daily_entity_metrics'::regclass::oid").Scan(&oid); err != nil {
+		return fmt.Errorf("look at the metrics: %w", err)
+	}
+	if elsewhere[oid] == postgres.Citus {
+		return ErrDistributed
+	}
+	return nil
 }
 
 // Months creates the partitions of this month and the next two, if metrics are partitioned and they are missing. It returns how many it
@@ -71,7 +111,7 @@ func partitioned(ctx context.Context, tx pgx.Tx) (is bool, err error) {
 // convertible returns an error if the table has rows, or if something would be lost with the table that Daymill has not created.
 func convertible(ctx context.Context, tx pgx.Tx) error {
 	var has bool
-	if err := tx.QueryRow(ctx, "SELECT EXISTS(SELECT FROM analytics.daily_entity_metrics)").Scan(&has); err != nil {
+	if err := tx.QueryRow(ctx, "SELECT EXISTS(SELECT 1 FROM analytics.daily_entity_metrics LIMIT 1)").Scan(&has); err != nil {
 		return fmt.Errorf("look for metrics: %w", err)
 	}
 	if has {

@@ -147,4 +147,45 @@ func TestPartition(t *testing.T) {
 		require.False(t, pgtest.Value[bool](t, b.db, `SELECT has_function_privilege($1, 'analytics.metric_month(date)', 'EXECUTE')
 			OR has_function_privilege($1, 'analytics.drop_metric_month(text)', 'EXECUTE')`, b.reader), "only workers may")
 	})
+
+	// Citus can do one or the other with a table. A server without Citus has its catalog here.
+	t.Run("Distributed", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+		db.Do(t, `SET allow_system_table_mods = on; CREATE TABLE pg_catalog.pg_dist_partition AS SELECT 'analytics.daily_entity_metrics'::regclass AS logicalrelid;
+			RESET allow_system_table_mods`)
+		for _, dryRun := range []bool{true, false} {
+			_, err := schema.Partition(t.Context(), db.DB, dryRun, audit.Who{})
+			require.ErrorContains(t, err, "Citus distributes analytics.daily_entity_metrics")
+		}
+		db.Do(t, "DELETE FROM pg_catalog.pg_dist_partition")
+		made, err := schema.Partition(t.Context(), db.DB, false, audit.Who{})
+		require.NoError(t, err)
+		require.True(t, made)
+	})
+
+	t.Run("Detached", func(t *testing.T) {
+		t.Parallel()
+		db := pgtest.Database(t, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"})
+		detached := func() []schema.Month {
+			all, err := schema.DetachedMonths(t.Context(), db)
+			require.NoError(t, err)
+			return all
+		}
+		db.Do(t, "CREATE TABLE analytics.daily_entity_metrics_2025_12 (LIKE analytics.daily_entity_metrics)")
+		require.Empty(t, detached(), "without partitions, it is not a month")
+		db.Do(t, "DROP TABLE analytics.daily_entity_metrics_2025_12")
+		_, err := schema.Partition(t.Context(), db.DB, false, audit.Who{})
+		require.NoError(t, err)
+		db.Do(t, "SELECT analytics.metric_month('2025-12-01'), analytics.metric_month('2026-01-01'); CREATE TABLE analytics.daily_entity_metrics_copy ()")
+		require.Empty(t, detached())
+		db.Do(t, "ALTER TABLE analytics.daily_entity_metrics DETACH PARTITION analytics.daily_entity_metrics_2025_12")
+		all := detached()
+		require.Len(t, all, 1)
+		require.Equal(t, "analytics.daily_entity_metrics_2025_12", all[0].Part)
+		require.Equal(t, "2025-12-01..2025-12-31", all[0].Dates.String())
+		// What the words say brings it back.
+		db.Do(t, all[0].AttachSQL())
+		require.Empty(t, detached())
+	})
 }

@@ -54,6 +54,8 @@ type Month struct {
 	Part  string // its name, quoted, with its schema
 	Dates date.Range
 	Rows  int64 // as Postgres estimates
+	// Pending reports whether DETACH … CONCURRENTLY has begun and not ended. Only [DetachedMonths] sets it.
+	Pending bool
 }
 
 // GetRetention returns how long metrics are kept.
@@ -74,6 +76,52 @@ func GetRetention(ctx context.Context, on postgres.DBTX) (Retention, error) {
 		})
 	}
 	return retention, nil
+}
+
+// KeptFrom returns the first date whose metrics are kept; the zero date if all are.
+func KeptFrom(ctx context.Context, on postgres.DBTX) (date.Date, error) {
+	from, err := db.New(on).MetricMonthsFrom(ctx)
+	if err != nil {
+		return date.Date{}, fmt.Errorf("read how long metrics are kept: %w", err)
+	}
+	return from, nil
+}
+
+// DetachedMonths returns the months of metrics that somebody has detached and not dropped, oldest first. Nobody sees their metrics, and runs of
+// their dates fail.
+func DetachedMonths(ctx context.Context, on postgres.DBTX) (all []Month, err error) {
+	rows, err := db.New(on).MetricMonthsDetached(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for detached months of metrics: %w", err)
+	}
+	for _, row := range rows {
+		all = append(all, Month{
+			Part: row.Part, Dates: date.Range{First: row.FirstDate, Last: row.NextDate.AddDays(-1)}, Rows: row.Rows, Pending: row.Pending,
+		})
+	}
+	return all, nil
+}
+
+// DetachedText says what is wrong with a detached month.
+func (m Month) DetachedText() string {
+	if m.Pending {
+		return m.Part + " is being detached from the metrics, or that was interrupted: nobody sees the metrics of its month, and runs of its dates fail"
+	}
+	return m.Part + " is detached from the metrics: nobody sees the metrics of its month, and runs of its dates fail"
+}
+
+// DetachedFix says what to do with a detached month.
+func (m Month) DetachedFix() string {
+	if m.Pending {
+		return "ALTER TABLE analytics.daily_entity_metrics DETACH PARTITION " + m.Part + " FINALIZE; then attach or drop it, as `daymill doctor` says"
+	}
+	return m.AttachSQL() + " to keep these metrics, or DROP TABLE " + m.Part + "; if they are not needed"
+}
+
+// AttachSQL returns the statement that attaches a detached month again.
+func (m Month) AttachSQL() string {
+	return fmt.Sprintf("ALTER TABLE analytics.daily_entity_metrics ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s');",
+		m.Part, m.Dates.First, m.Dates.Last.AddDays(1))
 }
 
 // SetRetention sets how many whole months of metrics are kept besides the current one; 0 means all. If that would drop months that are there, it

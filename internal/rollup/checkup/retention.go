@@ -13,8 +13,15 @@ import (
 // grace is how many days of a month the daily job has to drop a month of metrics.
 const grace = 3
 
-// lookAtRetention checks that months of metrics that are no longer kept are dropped.
+// lookAtRetention checks that months of metrics that are no longer kept are dropped, and that no month is detached.
 func lookAtRetention(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
+	detached, err := schema.DetachedMonths(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, month := range detached {
+		e.Addf(doctor.Warning, "%s", month.DetachedText()).Fixf("%s", month.DetachedFix())
+	}
 	retention, err := schema.GetRetention(ctx, tx)
 	if err != nil || retention.Months == 0 {
 		return err
