@@ -42,7 +42,8 @@ FROM (
 ) AS s;
 
 -- name: ProtectionRecorded :many
--- The number of events that the last completed runs of some dates have counted, with the dates' bounds; without dates that have none.
+-- The number of events that the last completed runs of some dates have counted, with the dates' bounds; without dates that have none, and without
+-- those whose metrics are no longer kept, which no run changes.
 SELECT
     d.metric_date,
     d.events::bigint AS events,
@@ -50,6 +51,7 @@ SELECT
     analytics.date_start(d.metric_date + 1) AS to_instant
 FROM analytics.rollup_dates AS d
 WHERE d.metric_date = ANY(@metric_dates::date[]) AND d.completed_at IS NOT NULL AND d.events > 0
+    AND d.metric_date >= (SELECT analytics.metrics_from(now()))
 ORDER BY d.metric_date;
 
 -- name: ProtectionErased :exec
@@ -77,6 +79,14 @@ WHERE id IN (
     ORDER BY r.id
     LIMIT @max_rows::integer
 );
+
+-- name: ProtectionReason :one
+-- Why the date's last run has kept its metrics; empty if it has not.
+SELECT coalesce((
+    SELECT r.error FROM analytics.rollup_runs AS r
+    INNER JOIN analytics.rollup_dates AS d ON d.metric_date = r.metric_date AND d.run_id = r.id
+    WHERE r.metric_date = @metric_date AND d.state = 'protected' AND r.state = 'protected'
+), '')::text AS reason;
 
 -- name: ProtectionSet :execrows
 -- The fence, and the end of a run that does not change the metrics. The figures of the last completion stay.

@@ -20,6 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/estimate"
 	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/schema"
 	"github.com/daymill/daymill/internal/text"
 )
 
@@ -110,12 +111,25 @@ func (c *backfillStartCmd) preview(ctx context.Context, a *app, db *postgres.DB,
 // surveyTime limits how long a verb counts events of complete dates before it starts a backfill, or prints what it would do.
 const surveyTime = 30 * time.Second
 
-// printLosses prints the dates that have fewer events than their last run counted, and what the backfill does
+// printLosses prints the dates whose metrics are no longer kept, and those that have fewer events than their last run counted, and what the backfill does
 // to them.
 func (c *backfillStartCmd) printLosses(ctx context.Context, a *app, db *postgres.DB, dates []date.Date) error {
 	survey, err := protection.Look(ctx, db, db, a.clock(), dates, surveyTime)
 	if err != nil {
 		return err
+	}
+	keptFrom, err := schema.KeptFrom(ctx, db)
+	if err != nil {
+		return err
+	}
+	dropped := int64(0)
+	for _, day := range dates {
+		if day.Before(keptFrom) {
+			dropped++
+		}
+	}
+	if dropped > 0 {
+		a.printf("%s\n", noLongerKept(dropped, keptFrom))
 	}
 	const most = 20
 	for i, loss := range survey.Losses {

@@ -13,6 +13,7 @@ import (
 	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/entity"
+	"github.com/daymill/daymill/internal/schema"
 )
 
 type enqueueCmd struct {
@@ -43,6 +44,14 @@ func (c *enqueueCmd) Run(ctx context.Context, a *app) error {
 		a.printf("%s of %s requested: the workers count %s again\n", plural(int64(dates), "entity"), c.Dates.First, pronoun(int64(dates)))
 		return nil
 	}
+	keptFrom, err := schema.KeptFrom(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if dropped := before(c.Dates, keptFrom); dropped > 0 {
+		a.printf("%s requested; %s\n", plural(int64(dates), "date"), noLongerKept(dropped, keptFrom))
+		return nil
+	}
 	a.printf("%s requested: the workers roll %s up\n", plural(int64(dates), "date"), pronoun(int64(dates)))
 	return nil
 }
@@ -70,4 +79,17 @@ func pronoun(n int64) string {
 		return "it"
 	}
 	return "them"
+}
+
+// before counts the dates of a range that are before a date.
+func before(dates date.Range, first date.Date) (n int64) {
+	for day := dates.First; !day.After(dates.Last) && day.Before(first); day = day.AddDays(1) {
+		n++
+	}
+	return n
+}
+
+// noLongerKept says what happens to dates whose metrics are no longer kept.
+func noLongerKept(dates int64, keptFrom date.Date) string {
+	return fmt.Sprintf("%s ended before %s, from which on `daymill migrate retention` keeps metrics, so no run changes %s", plural(dates, "date"), keptFrom, pronoun(dates))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/daymill/daymill/internal/audit"
@@ -13,6 +14,7 @@ import (
 	"github.com/daymill/daymill/internal/rollup/protection"
 	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/internal/rollup/schedule"
+	"github.com/daymill/daymill/internal/schema"
 )
 
 type rollupCmd struct {
@@ -54,21 +56,43 @@ func (c *rollupCmd) Run(ctx context.Context, a *app) error {
 	defer stop()
 	runner := c.runner(a, conn, events, installation, speed)
 	runner.Listeners = listeners
-	var protected int64
+	keptFrom, err := schema.KeptFrom(ctx, conn)
+	if err != nil {
+		return err
+	}
+	var protected, dropped int64
 	for day := c.Dates.First; !day.After(c.Dates.Last); day = day.AddDays(1) {
 		err := c.rollup(ctx, a, conn, runner, day)
-		if errors.Is(err, run.ErrProtected) {
-			protected++
-			a.printf("%s: %s\n", day, err)
-		} else if err != nil {
+		switch {
+		case err == nil:
+			continue
+		case !errors.Is(err, run.ErrProtected):
 			return fmt.Errorf("%s: %w", day, err)
+		case day.Before(keptFrom):
+			dropped++
+		default:
+			protected++
 		}
+		a.printf("%s: %s\n", day, err)
+	}
+	return notRolledUp(protected, dropped, keptFrom)
+}
+
+// notRolledUp returns an error that says why dates were not rolled up, and what to do; nil if all were.
+func notRolledUp(protected, dropped int64, keptFrom date.Date) error {
+	var reasons []string
+	if dropped > 0 {
+		reasons = append(reasons, fmt.Sprintf("%s not rolled up, because `daymill migrate retention` keeps metrics only from %s on: set it to more months "+
+			"first, if the events of these dates are still there", plural(dropped, "date"), keptFrom))
 	}
 	if protected > 0 {
-		return fmt.Errorf("%s not rolled up, because that would erase metrics whose events no longer exist: "+
-			"give --erase if they were deleted on purpose", plural(protected, "date"))
+		reasons = append(reasons, fmt.Sprintf("%s not rolled up, because that would erase metrics whose events no longer exist: "+
+			"give --erase if they were deleted on purpose", plural(protected, "date")))
 	}
-	return nil
+	if len(reasons) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(reasons, "; "))
 }
 
 func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runner *run.Runner, day date.Date) error {
@@ -96,6 +120,13 @@ func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runne
 	meter.finish()
 	switch {
 	case errors.Is(err, run.ErrNothingToDo):
+		reason, err := db.New(conn).ProtectionReason(ctx, day)
+		if err != nil {
+			return fmt.Errorf("look at what a worker did: %w", err)
+		}
+		if reason != "" {
+			return byWorker{reason}
+		}
 		a.printf("%s: a worker has just rolled it up\n", day)
 		return nil
 	case errors.Is(err, run.ErrBusy):
@@ -113,3 +144,10 @@ func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runne
 		plural(int64(figures.Slices), "slice"), plural(int64(figures.Batches), "batch"), figures.Longest.Round(time.Millisecond))
 	return nil
 }
+
+// byWorker is the error of a date that a worker's run has protected, as the ledger has it.
+type byWorker struct{ reason string }
+
+func (e byWorker) Error() string { return e.reason }
+
+func (byWorker) Unwrap() error { return run.ErrProtected }

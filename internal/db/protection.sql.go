@@ -149,6 +149,22 @@ func (q *Queries) ProtectionGet(ctx context.Context, arg ProtectionGetParams) (P
 	return i, err
 }
 
+const protectionReason = `-- name: ProtectionReason :one
+SELECT coalesce((
+    SELECT r.error FROM analytics.rollup_runs AS r
+    INNER JOIN analytics.rollup_dates AS d ON d.metric_date = r.metric_date AND d.run_id = r.id
+    WHERE r.metric_date = $1 AND d.state = 'protected' AND r.state = 'protected'
+), '')::text AS reason
+`
+
+// Why the date's last run has kept its metrics; empty if it has not.
+func (q *Queries) ProtectionReason(ctx context.Context, metricDate date.Date) (string, error) {
+	row := q.db.QueryRow(ctx, protectionReason, metricDate)
+	var reason string
+	err := row.Scan(&reason)
+	return reason, err
+}
+
 const protectionRecorded = `-- name: ProtectionRecorded :many
 SELECT
     d.metric_date,
@@ -157,6 +173,7 @@ SELECT
     analytics.date_start(d.metric_date + 1) AS to_instant
 FROM analytics.rollup_dates AS d
 WHERE d.metric_date = ANY($1::date[]) AND d.completed_at IS NOT NULL AND d.events > 0
+    AND d.metric_date >= (SELECT analytics.metrics_from(now()))
 ORDER BY d.metric_date
 `
 
@@ -167,7 +184,8 @@ type ProtectionRecordedRow struct {
 	ToInstant   time.Time
 }
 
-// The number of events that the last completed runs of some dates have counted, with the dates' bounds; without dates that have none.
+// The number of events that the last completed runs of some dates have counted, with the dates' bounds; without dates that have none, and without
+// those whose metrics are no longer kept, which no run changes.
 func (q *Queries) ProtectionRecorded(ctx context.Context, metricDates []date.Date) ([]ProtectionRecordedRow, error) {
 	rows, err := q.db.Query(ctx, protectionRecorded, metricDates)
 	if err != nil {
