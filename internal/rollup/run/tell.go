@@ -23,8 +23,11 @@ func (a *active) started(ctx context.Context) context.Context {
 func (a *active) stopped(ctx context.Context, err error) {
 	figures, took := a.figures(), a.Clock.Now().Sub(a.began)
 	outcome := signal.Complete
+	var reason error
 	switch {
 	case err == nil:
+	case errors.Is(err, ErrProtected):
+		outcome, reason = signal.Protected, err
 	case errors.Is(err, lease.ErrFenced):
 		outcome = signal.Lost
 	case ctx.Err() != nil:
@@ -36,7 +39,7 @@ func (a *active) stopped(ctx context.Context, err error) {
 		return
 	}
 	telemetry.Tell(ctx, a.Listeners, signal.RunStop{
-		Run: a.run(), Figures: figures, Duration: took, Worker: a.Options.Worker, Outcome: outcome,
+		Run: a.run(), Figures: figures, Duration: took, Worker: a.Options.Worker, Outcome: outcome, Err: reason,
 	})
 }
 

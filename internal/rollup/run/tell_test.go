@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 
@@ -160,5 +161,26 @@ func TestTelemetry(t *testing.T) {
 		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
 		require.ErrorIs(t, err, run.ErrNothingToDo)
 		require.Empty(t, heard.signals)
+	})
+
+	// A date whose metrics stay is not a failure.
+	t.Run("Protected", func(t *testing.T) {
+		t.Parallel()
+		b, heard := listen(t)
+		b.request(t, day)
+		_, err := b.runner.Run(t.Context(), run.Order{Date: day})
+		require.NoError(t, err)
+		b.db.Do(t, "DELETE FROM public.raw_events; UPDATE analytics.installation SET event_retention = '1 day'")
+		b.request(t, day)
+		_, err = b.runner.Run(t.Context(), run.Order{Date: day})
+		require.ErrorIs(t, err, run.ErrProtected)
+		names := heard.names()
+		require.Equal(t, "run_stop protected", names[len(names)-1])
+		stop, ok := heard.signals[len(heard.signals)-1].(signal.RunStop)
+		require.True(t, ok)
+		require.ErrorIs(t, stop.Err, run.ErrProtected)
+		level, _ := stop.Line()
+		require.Equal(t, slog.LevelInfo, level)
+		require.NoError(t, stop.SpanEnd())
 	})
 }

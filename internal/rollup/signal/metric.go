@@ -33,7 +33,7 @@ func Metrics() []telemetry.Metric {
 	// Runs take from milliseconds, if a small date is already right, to hours, if a date is large and the
 	// pace is slow.
 	run := []float64{.01, .05, .1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400}
-	outcomes := []string{Complete, Interrupted, Lost, failed}
+	outcomes := []string{Complete, Protected, Interrupted, Lost, failed}
 	return []telemetry.Metric{
 		{Name: runsStarted, Help: "Runs that have begun."},
 		{Name: runs, Help: "Runs that have ended.", Labels: []string{"outcome"}, Values: [][]string{outcomes}},

@@ -34,7 +34,7 @@ func (RunStart) SpanStart() string { return "run" }
 // Samples counts the run.
 func (RunStart) Samples() []telemetry.Sample { return []telemetry.Sample{one(runsStarted)} }
 
-// RunStop says that a run has ended without an error: the date is complete, the run was stopped, or another
+// RunStop says that a run has ended and has not failed: the date is complete or protected, the run was stopped, or another
 // run has taken the date.
 type RunStop struct {
 	Run
@@ -42,7 +42,8 @@ type RunStop struct {
 
 	Duration time.Duration // since it began, by the process's clock
 	Worker   string
-	Outcome  string // Complete, Interrupted or Lost
+	Outcome  string // Complete, Interrupted, Lost or Protected
+	Err      error  // why the date is protected; otherwise nil
 }
 
 // Name returns run_stop.
@@ -50,14 +51,14 @@ func (RunStop) Name() string { return "run_stop" }
 
 // Attrs returns its fields.
 func (s RunStop) Attrs() []slog.Attr {
-	return s.attrs(append([]slog.Attr{slog.String("worker", s.Worker), slog.String("outcome", s.Outcome)},
+	return s.attrs(append([]slog.Attr{slog.String("worker", s.Worker), slog.String("outcome", s.Outcome), telemetry.Failure(s.Err)},
 		figures(s.Duration, s.Figures)...)...)
 }
 
 // Line is a run's only line at info.
 func (RunStop) Line() (slog.Level, string) { return slog.LevelInfo, "run stopped" }
 
-// SpanEnd ends the span of the run.
+// SpanEnd ends the span of the run. A run that protects its date has not failed.
 func (RunStop) SpanEnd() error { return nil }
 
 // Samples counts the run, and the events of a date that is complete.

@@ -46,6 +46,7 @@ const (
 	Complete    = "complete"
 	Interrupted = "interrupted" // it was stopped
 	Lost        = "lost"        // another run of the date has begun
+	Protected   = "protected"   // the date keeps its metrics, because its events are gone or its month is no longer kept
 )
 
 // failed is the outcome, in metrics, of a run or a verification that ended with an error.
