@@ -106,22 +106,28 @@ func (c *captureTables) change(ctx context.Context, a *app, change func(there *s
 		a.printf("no table of %s is captured any more: a worker removes the slot and the publication, or the triggers\n", c.Database)
 		return nil
 	}
+	// The notes come first, because they decide what is true of the list.
+	left := a.noteCapture(ctx, db, there, len(there.Tables) > before)
+	if left > 0 {
+		a.printf("tables of %s to capture: %s; the notes say why %s not captured\n", c.Database, strings.Join(there.Tables, ", "),
+			areNot(left))
+		return nil
+	}
 	a.printf("captured tables of %s: %s\n", c.Database, strings.Join(there.Tables, ", "))
-	a.noteCapture(ctx, db, there, len(there.Tables) > before)
 	return nil
 }
 
 // noteCapture prints how a worker will read a database, and which tables it cannot capture. If measure is true, it also prints what
 // triggers cost. If noteCapture cannot find out, it
-// prints nothing: the worker, whose environment may differ, reports it.
-func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config, measure bool) {
+// prints only that: the worker, whose environment may differ, reports it. It returns how many tables cannot be captured.
+func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config, measure bool) (left int64) {
 	if len(c.Tables) == 0 {
-		return
+		return 0
 	}
 	source, _, err := a.openSource(ctx, db, c.Name, c.URL)
 	if err != nil {
 		a.errorf("note: %s: %s\n", c.Name, err)
-		return
+		return 0
 	}
 	if source != db {
 		defer source.Close()
@@ -136,12 +142,12 @@ func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config,
 	all, err := table.Find(ctx, source, []string{"*"})
 	if err != nil {
 		a.errorf("note: %s: %s\n", c.Name, err)
-		return
+		return 0
 	}
 	meant, err := filter.ParseTables(c.Tables)
 	if err != nil {
 		a.errorf("note: %s: %s\n", c.Name, err)
-		return
+		return 0
 	}
 	noted := a.notePatterns(ctx, source, "", c.Name, meant, all)
 	found := slices.DeleteFunc(all, func(t table.Table) bool { return !meant.Match(t.Schema, t.Name) })
@@ -150,16 +156,26 @@ func (a *app) noteCapture(ctx context.Context, db *postgres.DB, c stream.Config,
 	}
 	if err := table.OnlyKeys(ctx, source, found, c.KeysOnly); err != nil {
 		a.errorf("note: %s: %s\n", c.Name, err)
-		return
+		return 0
 	}
 	for _, t := range found {
 		if t.Reason != "" {
+			left++
 			a.errorf("note: %s of %s is not captured: %s\n", t, c.Name, t.Reason)
 		}
 	}
 	if measure && mode == stream.ModeTrigger {
 		a.noteCost(ctx, source, found)
 	}
+	return left
+}
+
+// areNot says of how many tables something is not true.
+func areNot(tables int64) string {
+	if tables == 1 {
+		return "1 table is"
+	}
+	return plural(tables, "table") + " are"
 }
 
 // mostMeasured is for how many tables noteCost measures what triggers cost.
