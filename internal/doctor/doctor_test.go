@@ -165,7 +165,7 @@ func TestExamine(t *testing.T) {
 		"EngineCitus":        {setup: extension("citus", "13.2-1"), id: "engine", levels: []doctor.Level{doctor.Note, doctor.OK}, says: "Daymill's own tables are local"},
 		"EngineCitusMetrics": {setup: extension("citus", "13.2-1") + distributed("analytics.daily_entity_metrics"), id: "engine", levels: []doctor.Level{doctor.Note, doctor.OK}, says: "Citus distributes the metrics"},
 		"EngineCitusLedger":  {setup: extension("citus", "13.2-1") + distributed("analytics.rollup_dates"), id: "engine", levels: []doctor.Level{doctor.Note, doctor.Warning}, says: "Citus distributes analytics.rollup_dates, which must be local, because Daymill locks its rows | SELECT undistribute_table('analytics.rollup_dates');"},
-		"EngineTimescaleDB":  {setup: extension("timescaledb", "2.26.0"), id: "engine", levels: []doctor.Level{doctor.Note}, says: "TimescaleDB: a hypertable of events takes no triggers"},
+		"EngineTimescaleDB":  {setup: extension("timescaledb", "2.26.0"), id: "engine", levels: []doctor.Level{doctor.Note}, says: "TimescaleDB: the chunks of a hypertable take no triggers"},
 		"EngineNeon":         {setup: "ALTER DATABASE DATABASE SET neon.timeline_id = 'd3c4f0'", id: "engine", levels: []doctor.Level{doctor.Note}, says: "Neon: Neon removes"},
 		"EnginePostgres":     {id: "engine"},
 		"Follower":           {id: "follower"},

@@ -30,7 +30,7 @@ func engines() []engine {
 			"aurora", "Amazon Aurora", Note, "rollups work as on Postgres; capture reads the WAL only with rds.logical_replication = 1, and otherwise uses triggers",
 			"set rds.logical_replication to 1 in the cluster's parameter group and restart the writer, if triggers cost too much",
 		},
-		// Tried with Citus 13.2: https://docs.citusdata.com/en/stable/develop/reference_ddl.html
+		// Tried with Citus 13.2: https://github.com/citusdata/citus/pull/5705
 		{
 			"citus", "Citus", Note, "a distributed table of events takes no triggers, so late events are not noticed",
 			"request a rollup of the dates that late events touch: SELECT analytics.enqueue_rollup('2026-03-01');",
@@ -46,9 +46,9 @@ func engines() []engine {
 			"supabase", "Supabase", Note, "the shared pooler on port 6543 is in transaction mode: a worker sees requests within a second through it, and at once through a direct connection",
 			"give the worker the direct URL, or the pooler's on port 5432",
 		},
-		// Tried with TimescaleDB 2.26: https://github.com/timescale/timescaledb/issues/1084
+		// Tried with TimescaleDB 2.26: https://github.com/timescale/timescaledb/pull/6901
 		{
-			"timescaledb", "TimescaleDB", Note, "a hypertable of events takes no triggers with transition tables, so late events are not noticed",
+			"timescaledb", "TimescaleDB", Note, "the chunks of a hypertable take no triggers with transition tables, so late events are not noticed",
 			"request a rollup of the dates that late events touch: SELECT analytics.enqueue_rollup('2026-03-01');",
 		},
 	}

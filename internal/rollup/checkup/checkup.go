@@ -95,7 +95,7 @@ func lookAtWatch(ctx context.Context, e *doctor.Examination, tx pgx.Tx) error {
 		return err
 	}
 	for _, table := range elsewhere {
-		e.Addf(doctor.Note, "%s takes no triggers, because %s: programs that write events of past dates must request these dates", table.Table, table.Parts).
+		e.Addf(doctor.Note, "%s can neither be watched nor captured, because %s: programs that write events of past dates must request these dates", table.Table, table.Because).
 			Fixf("%s", source.AskSQL)
 	}
 	if len(all)+len(captured)+len(elsewhere) == 0 {

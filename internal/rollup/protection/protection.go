@@ -39,8 +39,8 @@ var ErrProtected = errors.New("protected: its metrics stay unchanged")
 var errBeyond = fmt.Errorf("%w, because the date begins before the period that `daymill source retention` says is kept "+
 	"(`daymill enqueue --erase DATE` rolls it up anyway)", ErrProtected)
 
-// ErrNotKept stands even if a request says erase: the run would count metrics that the next daily job drops.
-var ErrNotKept = fmt.Errorf("%w, because metrics of its month are no longer kept (`daymill migrate retention` keeps more months)", ErrProtected)
+// errNotKept stands even if a request says erase: the run would count metrics that the next daily job drops.
+var errNotKept = fmt.Errorf("%w, because metrics of its month are no longer kept (`daymill migrate retention` keeps more months)", ErrProtected)
 
 // limit bounds a statement on the ledger or the events, which needs a few index lookups.
 const limit = 5 * time.Second
@@ -96,7 +96,7 @@ func (f Facts) Judge(has func() (bool, error)) (Known, error) {
 	known := Known{Recorded: f.Recorded, Erase: f.Erase}
 	switch {
 	case f.NotKept:
-		return known, ErrNotKept
+		return known, errNotKept
 	case known.Erase || !f.HadEvents:
 		return known, nil
 	case f.BeyondRetention:

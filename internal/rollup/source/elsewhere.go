@@ -14,8 +14,8 @@ import (
 type Elsewhere struct {
 	Table     string // quoted, with its schema
 	Extension string // [postgres.Citus] or [postgres.TimescaleDB]
-	// Parts says where its rows are, for sentences.
-	Parts string
+	// Because says why it cannot be watched.
+	Because string
 
 	oid uint32
 }
@@ -36,18 +36,18 @@ func ListElsewhere(ctx context.Context, on postgres.DBTX) (all []Elsewhere, err 
 	for _, read := range reads {
 		oid := uint32(read.RelationID) //nolint:gosec // An OID.
 		if extension := extensions[oid]; extension != "" {
-			all = append(all, Elsewhere{Table: read.Quoted, Extension: extension, Parts: partsOf(extension), oid: oid})
+			all = append(all, Elsewhere{Table: read.Quoted, Extension: extension, Because: because(extension), oid: oid})
 		}
 	}
 	return all, nil
 }
 
-// partsOf says where an extension keeps the rows of a table.
-func partsOf(extension string) string {
+// because says why the triggers of a watch are impossible.
+func because(extension string) string {
 	if extension == postgres.Citus {
-		return "Citus distributes it"
+		return "Citus distributes it, and distributed tables take no triggers that see a statement's rows"
 	}
-	return "it is a hypertable of TimescaleDB"
+	return "it is a hypertable of TimescaleDB, whose chunks take no triggers that see a statement's rows"
 }
 
 // checkDistributed reports on the index of a table that Citus distributes. Its nodes plan their parts themselves, so the plan here does not show

@@ -22,7 +22,10 @@ func (db *testBundle) keptBy(t *testing.T, extension, table string) {
 // TestElsewhere: neither triggers nor capture notice the late events of a table whose rows are in others, and nothing says so.
 func TestElsewhere(t *testing.T) {
 	t.Parallel()
-	for extension, because := range map[string]string{"Citus": "Citus distributes it", "TimescaleDB": "it is a hypertable of TimescaleDB"} {
+	for extension, because := range map[string]string{
+		"Citus":       "Citus distributes it, and distributed tables take no triggers that see a statement's rows",
+		"TimescaleDB": "it is a hypertable of TimescaleDB, whose chunks take no triggers that see a statement's rows",
+	} {
 		t.Run(extension, func(t *testing.T) {
 			t.Parallel()
 			db, options := setupEvents(t)
@@ -37,11 +40,11 @@ func TestElsewhere(t *testing.T) {
 			all, err = source.ListElsewhere(t.Context(), db)
 			require.NoError(t, err)
 			require.Len(t, all, 1)
-			require.Equal(t, []string{"app.events", extension, because}, []string{all[0].Table, all[0].Extension, all[0].Parts})
+			require.Equal(t, []string{"app.events", extension, because}, []string{all[0].Table, all[0].Extension, all[0].Because})
 
 			_, err = source.Watch(t.Context(), db.DB.DB, db.Installation, source.WatchOptions{})
 			require.ErrorIs(t, err, source.ErrRefused)
-			require.ErrorContains(t, err, "app.events takes no triggers that see a statement's rows and cannot be captured, because "+because)
+			require.ErrorContains(t, err, "app.events can neither be watched nor captured, because "+because)
 			require.NotContains(t, err.Error(), "capture`")
 			require.Zero(t, db.triggers(t))
 		})

@@ -347,8 +347,8 @@ func (w *watch) install(ctx context.Context, tx pgx.Tx) error {
 	}
 	for _, part := range tree {
 		if extension := elsewhere[uint32(part.ID)]; extension != "" { //nolint:gosec // An OID.
-			return refusef("%s takes no triggers that see a statement's rows and cannot be captured, because %s: request the dates of late events in "+
-				"the program that writes them, with %s", part.Quoted, partsOf(extension), AskSQL)
+			return refusef("%s can neither be watched nor captured, because %s: request the dates of late events in the program that writes them, with %s",
+				part.Quoted, because(extension), AskSQL)
 		}
 	}
 	for _, part := range tree {
