@@ -191,6 +191,7 @@ func TestViews(t *testing.T) {
 		accept, reject, _ := strings.Cut(ids, ",")
 		act("accepted", "action", "accept", "drift", accept)
 		act("rejected", "action", "reject", "drift", reject)
+		require.Contains(t, b.get(t, "/views/staff").body, `<span class="badge">rejected</span>`, "a badge has the state alone")
 		b.work(t)
 		require.Equal(t, "7", b.text(t, "SELECT DISTINCT age::text FROM views.staff"))
 		answer := b.post(t, "/views/staff", fields("action", "accept", "drift", accept))
