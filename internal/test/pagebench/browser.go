@@ -17,10 +17,12 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+
+	"github.com/daymill/daymill/ui/door"
 )
 
-// look is what a browser reports about one page.
-type look struct {
+// report is what a browser reports about one page.
+type report struct {
 	Requests int     `json:"requests"`
 	Bytes    int     `json:"bytes"` // with headers, as compressed as they were sent
 	Paint    float64 `json:"paint"` // until something of the content was painted, in ms
@@ -49,9 +51,27 @@ const lookScript = `new Promise((done) => {
 	document.readyState === "complete" ? look() : addEventListener("load", look);
 })`
 
-// visit loads every kind of page of a running Daymill in Chromium, each time with an empty cache, and prints what the browser reports. It
-// finds pages by following links. With o.shots it also takes their pictures.
+// visit follows the links of a running Daymill, and looks at one page of each kind.
 func visit(ctx context.Context, o options, out io.Writer) error {
+	return look(ctx, o, []string{"/"}, true, out)
+}
+
+// kinds returns one address of each kind of page, including those to which no page links. TestKinds compares them with the routes.
+func kinds(o options) (addresses []string) {
+	seen := make(map[string]bool)
+	for _, path := range append(paths(o), door.LoginPath) {
+		at, _, _ := strings.Cut(path, "?")
+		if k := kind(at); k != "" && !seen[k] {
+			seen[k] = true
+			addresses = append(addresses, path)
+		}
+	}
+	return addresses
+}
+
+// look loads pages of the server at o.url in Chromium, each time with an empty cache, and prints what the browser reports. If follow is true, it
+// also loads one page of each kind to which these link. With o.shots it takes their pictures, too.
+func look(ctx context.Context, o options, paths []string, follow bool, out io.Writer) error {
 	base, err := url.Parse(o.url)
 	if err != nil {
 		return fmt.Errorf("read --url: %w", err)
@@ -64,76 +84,84 @@ func visit(ctx context.Context, o options, out io.Writer) error {
 	if err := chromedp.Do(ctx); err != nil {
 		return err
 	}
-	looks := make(map[string][]look)
-	todo := []string{base.JoinPath("/").String()}
-	var kinds []string
-	for seen := map[string]bool{kind(todo[0], base): true}; len(todo) > 0; todo = todo[1:] {
-		address := todo[0]
-		for range o.rounds {
-			l, err := open(ctx, address, o)
-			if err != nil {
-				return fmt.Errorf("%s: %w", address, err)
-			}
-			looks[kind(address, base)] = append(looks[kind(address, base)], l)
+	reports := make(map[string][]report)
+	var todo, names []string
+	seen := make(map[string]bool)
+	for _, path := range paths {
+		todo = append(todo, strings.TrimSuffix(o.url, "/")+path)
+		seen[kind(path)] = true
+	}
+	for ; len(todo) > 0; todo = todo[1:] {
+		at, err := url.Parse(todo[0])
+		if err != nil {
+			return fmt.Errorf("read an address: %w", err)
 		}
-		kinds = append(kinds, kind(address, base))
-		for _, link := range looks[kind(address, base)][0].Links {
-			if k := kind(link, base); k != "" && !seen[k] {
+		name := kind(at.Path)
+		for range o.rounds {
+			r, err := open(ctx, todo[0], o)
+			if err != nil {
+				return fmt.Errorf("%s: %w", todo[0], err)
+			}
+			reports[name] = append(reports[name], r)
+		}
+		names = append(names, name)
+		for _, link := range reports[name][0].Links {
+			if k := linked(link, base); follow && k != "" && !seen[k] {
 				seen[k] = true
 				todo = append(todo, link)
 			}
 		}
 	}
-	slices.Sort(kinds)
+	slices.Sort(names)
 	table := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
 	fmt.Fprint(table, "| page\t| requests\t| kB\t| first paint, ms\t|\n| ---\t| ---:\t| ---:\t| ---:\t|\n")
-	for _, k := range kinds {
-		all := looks[k]
-		slices.SortFunc(all, func(a, b look) int { return cmp.Compare(a.Paint, b.Paint) })
+	for _, name := range names {
+		all := reports[name]
+		slices.SortFunc(all, func(a, b report) int { return cmp.Compare(a.Paint, b.Paint) })
 		middle := all[len(all)/2]
-		fmt.Fprintf(table, "| `%s`\t| %d\t| %.1f\t| %.0f\t|\n", k, middle.Requests, float64(middle.Bytes)/1000, middle.Paint)
+		fmt.Fprintf(table, "| `%s`\t| %d\t| %.1f\t| %.0f\t|\n", name, middle.Requests, float64(middle.Bytes)/1000, middle.Paint)
 	}
 	return table.Flush()
 }
 
 // open loads a page in a profile of its own.
-func open(parent context.Context, address string, o options) (l look, err error) {
+func open(parent context.Context, address string, o options) (r report, err error) {
 	ctx, cancel := chromedp.NewContext(parent, chromedp.WithNewBrowserContext())
 	defer cancel()
 	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
-		return l, err
+		return r, err
 	}
 	if o.password != "" {
 		_, err := chromedp.Call(ctx, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{
 			"Authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte("admin:"+o.password)),
 		}})
 		if err != nil {
-			return l, err
+			return r, err
 		}
 	}
 	if err := resize(ctx, paints()[0]); err != nil {
-		return l, err
+		return r, err
 	}
 	if err := chromedp.Do(ctx, chromedp.Navigate(address)); err != nil {
-		return l, err
+		return r, err
 	}
-	if l, err = chromedp.Run(ctx, chromedp.Evaluate[look](lookScript, chromedp.EvalAwaitPromise)); err != nil || o.shots == "" {
-		return l, err
+	if r, err = chromedp.Run(ctx, chromedp.Evaluate[report](lookScript, chromedp.EvalAwaitPromise)); err != nil || o.shots == "" {
+		return r, err
 	}
 	for _, p := range paints() {
 		if err := resize(ctx, p); err != nil {
-			return l, err
+			return r, err
 		}
 		picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 		if err != nil {
-			return l, err
+			return r, err
 		}
 		name := strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(address[strings.Index(address, "//")+2:]), "-"), "-")
 		if err := os.WriteFile(filepath.Join(o.shots, name+"."+p.name+".png"), picture, 0o600); err != nil {
-			return l, err
+			return r, err
 		}
 	}
-	return l, nil
+	return r, nil
 }
 
 func resize(ctx context.Context, p paint) error {
@@ -150,21 +178,26 @@ func resize(ctx context.Context, p paint) error {
 	return err
 }
 
-// kind returns what the pages of an address have in common: its path, in which * stands for numbers, dates and names. It is empty for other
-// servers, for files, and for lists with a filter.
-func kind(link string, base *url.URL) string {
-	at, err := url.Parse(link)
-	if err != nil || at.Host != base.Host || strings.Contains(filepath.Base(at.Path), ".") || strings.HasPrefix(at.Path, "/api") {
+// kind returns what the pages of a path have in common: the path, in which * stands for numbers, dates and names. It is empty for files and the
+// API.
+func kind(path string) string {
+	if strings.Contains(filepath.Base(path), ".") || strings.HasPrefix(path, "/api") {
 		return ""
 	}
-	parts := strings.Split(strings.Trim(at.Path, "/"), "/")
-	if at.RawQuery != "" && parts[0] != "entity" && at.Path != "/jobs/bulk" {
-		return ""
-	}
+	parts := strings.Split(strings.Trim(path, "/"), "/")
 	for i := 1; i < len(parts); i++ {
-		if parts[i] != "search" && parts[i] != "bulk" {
+		if !slices.Contains([]string{"search", "bulk", "result"}, parts[i]) {
 			parts[i] = "*"
 		}
 	}
 	return "/" + strings.Join(parts, "/")
+}
+
+// linked returns the kind of the page that a link leads to. It is empty for other servers, and for lists with a filter.
+func linked(link string, base *url.URL) string {
+	at, err := url.Parse(link)
+	if err != nil || at.Host != base.Host || at.RawQuery != "" && at.Path != "/entity" && at.Path != "/jobs/bulk" {
+		return ""
+	}
+	return kind(at.Path)
 }

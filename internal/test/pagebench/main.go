@@ -1,10 +1,11 @@
 // Pagebench measures how long every page takes with a database of ten years: by default a million jobs, 3,650 dates, ten million rows of
-// metrics, and a hundred thousand changes of a table that a view reads. `make bench-pages` runs it on a temporary Postgres. With -url it loads the pages of a running Daymill in Chromium, and prints what the
-// browser reports about each.
+// metrics, and a hundred thousand changes of a table that a view reads. `make bench-pages` runs it on a temporary Postgres. With -browser it loads one page
+// of each kind in Chromium, and prints what the browser reports about each; with -url it does so with a running Daymill, whose links it follows.
 package main
 
 import (
 	"context"
+	"crypto/rand"
 	"flag"
 	"fmt"
 	"io"
@@ -35,12 +36,14 @@ import (
 	"github.com/daymill/daymill/internal/view"
 	"github.com/daymill/daymill/internal/worker"
 	"github.com/daymill/daymill/ui"
+	"github.com/daymill/daymill/ui/door"
 )
 
 // options are the sizes.
 type options struct {
 	jobs, dates, metrics, rounds, open int
 	url, password, shots               string
+	browser                            bool
 }
 
 func main() {
@@ -50,6 +53,7 @@ func main() {
 	flag.IntVar(&o.metrics, "metrics", 10_000_000, "rows of metrics")
 	flag.IntVar(&o.rounds, "rounds", 40, "how often each page is loaded")
 	flag.IntVar(&o.open, "open", 0, "open requests, of the last 30 dates")
+	flag.BoolVar(&o.browser, "browser", false, "load one page of each kind in Chromium instead, and print requests, bytes and first paint")
 	flag.StringVar(&o.url, "url", "", "measure the pages of a running Daymill in Chromium instead")
 	flag.StringVar(&o.password, "password", "", "admin's password there")
 	flag.StringVar(&o.shots, "shots", "", "folder for pictures of these pages, in four settings")
@@ -231,8 +235,16 @@ func measure(ctx context.Context, config ui.Config, o options, out io.Writer) er
 	}
 	config.Jobs, config.Logger, config.Clock = admin, slog.New(slog.NewTextHandler(os.Stderr, nil)), pace.SystemClock{}
 	config.Ready = func(context.Context) error { return nil }
+	if o.browser {
+		o.password = rand.Text()
+		config.Access = door.Access{AdminPassword: o.password} // Otherwise there is no page for the login.
+	}
 	server := httptest.NewServer(ui.Handler(config))
 	defer server.Close()
+	if o.browser {
+		o.url = server.URL
+		return look(ctx, o, kinds(o), false, out)
+	}
 	took := make(map[string][]time.Duration)
 	size := make(map[string]int)
 	for range o.rounds {
