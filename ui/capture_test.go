@@ -205,6 +205,7 @@ func TestCapture(t *testing.T) {
 		answer := b.post(t, "/deadletters/events", "action=discard&all=1&reason=it+answered+400&state=refused")
 		require.Equal(t, http.StatusOK, answer.status)
 		require.Contains(t, answer.body, "Discard all of these dead letters")
+		require.Contains(t, b.post(t, "/deadletters/events", "action=discard&position=4").body, "Discard 1 dead letter? The consumer <strong>events</strong> then never receives these changes.")
 		require.EqualValues(t, 40, pgtest.Value[int64](t, b.db, "SELECT count(*) FROM capture.letter"))
 		answer = b.post(t, "/deadletters/events", "action=discard&all=1&reason=it+answered+400&state=refused&confirm=1")
 		require.Equal(t, http.StatusSeeOther, answer.status)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/daymill/daymill/internal/capture/consumer"
 	"github.com/daymill/daymill/internal/postgres"
+	"github.com/daymill/daymill/ui/format"
 	"github.com/daymill/daymill/ui/page"
 )
 
@@ -186,7 +187,7 @@ func (s *Pages) confirmDiscard(w http.ResponseWriter, r *http.Request, group con
 		values.Set("all", "1")
 	} else {
 		values["position"] = r.PostForm["position"]
-		view.Discard.What = "the ticked dead letters, " + strconv.Itoa(len(positions)) + " in all"
+		view.Discard.What = format.Plural(int64(len(positions)), "dead letter") // One of its page, or those that were ticked.
 	}
 	return s.Render(w, r, http.StatusOK, "Discard dead letters", lettersPage(view))
 }
