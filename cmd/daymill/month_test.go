@@ -25,7 +25,7 @@ func TestMonths(t *testing.T) {
 			code, stdout, stderr := command(t.Context(), db.URL, arguments...)
 			require.Equal(t, exitFailed, code)
 			require.Empty(t, stdout)
-			require.Equal(t, "daymill: Citus distributes analytics.daily_entity_metrics, which cannot also be partitioned by month: leave out --partition-metrics, "+
+			require.Equal(t, "daymill: analytics.daily_entity_metrics is distributed by Citus and cannot also be partitioned by month: leave out --partition-metrics, "+
 				"or run SELECT undistribute_table('analytics.daily_entity_metrics') first\n", stderr)
 		}
 		_, status, _ := command(t.Context(), db.URL, "migrate", "status")

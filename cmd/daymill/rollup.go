@@ -125,7 +125,7 @@ func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runne
 			return fmt.Errorf("look at what a worker did: %w", err)
 		}
 		if reason != "" {
-			return byWorker{reason}
+			return workerError{reason}
 		}
 		a.printf("%s: a worker has just rolled it up\n", day)
 		return nil
@@ -145,9 +145,9 @@ func (c *rollupCmd) rollup(ctx context.Context, a *app, conn *postgres.DB, runne
 	return nil
 }
 
-// byWorker is the error of a date that a worker's run has protected, as the ledger has it.
-type byWorker struct{ reason string }
+// workerError is the error of a date that a worker's run has protected, as the ledger has it.
+type workerError struct{ reason string }
 
-func (e byWorker) Error() string { return e.reason }
+func (e workerError) Error() string { return e.reason }
 
-func (byWorker) Unwrap() error { return run.ErrProtected }
+func (workerError) Unwrap() error { return run.ErrProtected }

@@ -22,7 +22,7 @@ var ErrHasMetrics = errors.New("analytics.daily_entity_metrics has rows, and onl
 	"docs/scale.md (Partitions of the metrics) has the statements that move them")
 
 // ErrDistributed says that the metrics cannot be partitioned, because Citus has their rows.
-var ErrDistributed = errors.New("Citus distributes analytics.daily_entity_metrics, which cannot also be partitioned by month: " +
+var ErrDistributed = errors.New("analytics.daily_entity_metrics is distributed by Citus and cannot also be partitioned by month: " +
 	"leave out --partition-metrics, or run SELECT undistribute_table('analytics.daily_entity_metrics') first")
 
 // Partition makes analytics.daily_entity_metrics a table with a partition for each month, which is only possible while it is empty. It

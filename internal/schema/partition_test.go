@@ -156,7 +156,7 @@ func TestPartition(t *testing.T) {
 			RESET allow_system_table_mods`)
 		for _, dryRun := range []bool{true, false} {
 			_, err := schema.Partition(t.Context(), db.DB, dryRun, audit.Who{})
-			require.ErrorContains(t, err, "Citus distributes analytics.daily_entity_metrics")
+			require.ErrorContains(t, err, "analytics.daily_entity_metrics is distributed by Citus")
 		}
 		db.Do(t, "DELETE FROM pg_catalog.pg_dist_partition")
 		made, err := schema.Partition(t.Context(), db.DB, false, audit.Who{})

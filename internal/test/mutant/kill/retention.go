@@ -27,6 +27,10 @@ func retention() []broken {
 		edit("Retention/Top", runPkg, tests, "internal/db/metric_read.sql.go", "const metricReadDates =", kept, always),
 		edit("Retention/Candidates", runPkg, tests, "internal/db/verification.sql.go", "const verificationCandidates =", kept, always),
 		edit("Retention/Due", runPkg, tests, "internal/db/verification.sql.go", "const verificationDue =", kept, always),
+		edit("Month/Distributed", "./internal/schema", "^TestPartition$/^Distributed$", "internal/schema/partition.go", "", "if elsewhere[oid] == postgres.Citus {", "if elsewhere[oid] == postgres.Citus && oid == 0 {"),
+		edit("Month/Detached", "./internal/schema", "^TestPartition$/^Detached$", "internal/db/metric_month.sql.go", "const metricMonthsDetached =", "coalesce(i.inhdetachpending, true)", "coalesce(i.inhdetachpending, false)"),
+		edit("Month/Elsewhere", "./internal/rollup/source", "^TestElsewhere$", "internal/rollup/source/watch.go", "", `extension := elsewhere[uint32(part.ID)]; extension != ""`, `extension := elsewhere[uint32(part.ID)]; extension == "none"`),
+		edit("Month/Erasable", "./cmd/daymill", "^TestMonths$/^NotKept$", "internal/db/protection.sql.go", "const protectionRecorded =", "(SELECT analytics.metrics_from(now()))", "(SELECT least('-infinity', analytics.metrics_from(now())))"),
 		edit("Retention/Sample", runPkg, tests, "internal/db/verification.sql.go", "const verificationSample =", kept, always),
 	}
 }
