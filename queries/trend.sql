@@ -18,12 +18,12 @@ SELECT
     count(*) FILTER (WHERE r.state = 'complete') AS complete,
     count(*) FILTER (WHERE r.state <> 'complete') AS others,
     coalesce(sum(r.events) FILTER (WHERE r.state = 'complete'), 0)::bigint AS events,
-    coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(EPOCH FROM r.finished_at - r.started_at))
+    coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(EPOCH FROM r.finished_at - r.started_at)::double precision)
         FILTER (WHERE r.state = 'complete'), 0)::double precision AS median,
-    coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY extract(EPOCH FROM r.finished_at - r.started_at))
+    coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY extract(EPOCH FROM r.finished_at - r.started_at)::double precision)
         FILTER (WHERE r.state = 'complete'), 0)::double precision AS most,
-    (SELECT count(*) FROM recent) AS known,
-    (SELECT min(k.finished_at) FROM recent AS k)::timestamptz AS known_from
+    (sum(count(*)) OVER ())::bigint AS known,
+    (min(min(r.finished_at)) OVER ())::timestamptz AS known_from
 FROM recent AS r
 GROUP BY 1;
 
@@ -36,7 +36,7 @@ WITH recent AS (
         q.resolution,
         extract(EPOCH FROM q.resolved_at - greatest(
             q.requested_at, CASE WHEN isfinite(q.due_at) THEN q.due_at END, (q.metric_date + 1)::timestamp AT TIME ZONE @zone::text
-        )) AS seconds
+        ))::double precision AS seconds
     FROM analytics.rollup_requests AS q
     WHERE q.resolved_at >= @since::timestamptz
     ORDER BY q.resolved_at DESC
@@ -50,8 +50,8 @@ SELECT
         FILTER (WHERE r.resolution = 'satisfied'), 0)::double precision AS median,
     coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY greatest(0, r.seconds))
         FILTER (WHERE r.resolution = 'satisfied'), 0)::double precision AS most,
-    (SELECT count(*) FROM recent) AS known,
-    (SELECT min(k.resolved_at) FROM recent AS k)::timestamptz AS known_from
+    (sum(count(*)) OVER ())::bigint AS known,
+    (min(min(r.resolved_at)) OVER ())::timestamptz AS known_from
 FROM recent AS r
 GROUP BY 1;
 
