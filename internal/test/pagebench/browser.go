@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -26,6 +27,7 @@ type report struct {
 	Requests int     `json:"requests"`
 	Bytes    int     `json:"bytes"` // with headers, as compressed as they were sent
 	Paint    float64 `json:"paint"` // until something of the content was painted, in ms
+	Status   int     `json:"status"`
 	Links    []string
 }
 
@@ -46,6 +48,7 @@ const lookScript = `new Promise((done) => {
 		if (!first) { setTimeout(look, 20); return; }
 		const all = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
 		done({requests: all.length, bytes: all.reduce((sum, one) => sum + one.transferSize, 0), paint: first.startTime,
+			status: performance.getEntriesByType("navigation")[0].responseStatus,
 			Links: [...document.querySelectorAll("a[href]")].filter((at) => !at.hasAttribute("download")).map((at) => at.href)});
 	};
 	document.readyState === "complete" ? look() : addEventListener("load", look);
@@ -145,8 +148,14 @@ func open(parent context.Context, address string, o options) (r report, err erro
 	if err := chromedp.Do(ctx, chromedp.Navigate(address)); err != nil {
 		return r, err
 	}
-	if r, err = chromedp.Run(ctx, chromedp.Evaluate[report](lookScript, chromedp.EvalAwaitPromise)); err != nil || o.shots == "" {
+	if r, err = chromedp.Run(ctx, chromedp.Evaluate[report](lookScript, chromedp.EvalAwaitPromise)); err != nil {
 		return r, err
+	}
+	if r.Status != http.StatusOK {
+		return r, fmt.Errorf("status %d", r.Status) //nolint:err113 // It is printed.
+	}
+	if o.shots == "" {
+		return r, nil
 	}
 	for _, p := range paints() {
 		if err := resize(ctx, p); err != nil {

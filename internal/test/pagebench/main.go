@@ -207,7 +207,7 @@ func paths(o options) []string {
 	today := time.Now() //nolint:forbidigo // The history ends today.
 	day := func(n int) string { return today.AddDate(0, 0, -n).Format(time.DateOnly) }
 	year := strconv.Itoa(today.Year() - 3)
-	id := strconv.Itoa(o.jobs / 2)
+	id, change := strconv.Itoa(o.jobs/2), strconv.Itoa(min(9000, o.jobs/10))
 	return []string{
 		"/", "/?year=" + year, "/dates", "/dates?state=failed", "/dates?state=complete&from=" + day(2000) + "&to=" + day(1000), "/dates/" + day(100),
 		"/jobs", "/jobs?state=discarded", "/jobs?state=cancelled&kind=backfill", "/jobs?kind=backfill", "/jobs?state=completed&kind=rollup_day",
@@ -221,7 +221,7 @@ func paths(o options) []string {
 		"/jobs/bulk?action=retry", "/jobs/bulk/result?action=retry&shown=1&done=0&before=5&max_id=" + id + "&at=" + day(0) + "T00:00:00Z", "/verifications", "/verifications?result=drifted", "/help", "/doctor",
 		"/alerts", "/archive", "/entity.csv?id=17&from=" + day(3650) + "&to=" + day(1), "/totals.csv?days=1095",
 		"/capture", "/consumers", "/consumers/events", "/deadletters", "/deadletters/events", "/deadletters/events?state=waiting&after=9000",
-		"/deadletters/events/9000", "/changes", "/changes?table=public.orders&key=17", "/changes?op=delete", "/changes/app/9000",
+		"/deadletters/events/" + change, "/changes", "/changes?table=public.orders&key=17", "/changes?op=delete", "/changes/app/" + change,
 		"/views", "/views/" + viewed, "/views/" + viewed + "?before=9000", "/views/" + viewed + "/search?q=customer", "/views/" + viewed + "/definition.yaml",
 		"/definition", "/definition?view=" + viewed, "/builder",
 	}
