@@ -164,6 +164,18 @@ func TestDate(t *testing.T) {
 		require.Regexp(t, `<progress aria-label="Run" value="(400|399)" max="1000">`, body)
 	})
 
+	t.Run("NextAttempt", func(t *testing.T) {
+		t.Parallel()
+		s := atMarch(t)
+		s.db.Do(t, "INSERT INTO analytics.rollup_requests (metric_date) VALUES ('2026-03-02')")
+		s.db.Do(t, failSQL, "2026-03-02", "run: ERROR: no function f (SQLSTATE 42883); hint: add casts")
+		s.db.Do(t, `INSERT INTO river_job (kind, args, max_attempts, attempt, queue, state, scheduled_at)
+			VALUES ('rollup_day', '{"date": "2026-03-02"}', 10, 1, 'daymill', 'retryable', '2026-03-15 12:34:56Z')`)
+		body := s.get(t, "/dates/2026-03-02").body
+		require.Regexp(t, `The next attempt is at\s+<time[^>]*>2026-03-15 12:34:56 UTC`, body)
+		require.Contains(t, body, "hint: add casts")
+	})
+
 	t.Run("Request", func(t *testing.T) {
 		t.Parallel()
 		s := atMarch(t)

@@ -135,6 +135,7 @@ func TestJobs(t *testing.T) {
 			"?from=2026-03-01&to=2026-03-31&state=discarded":  {third, first},
 			"?q=connection+refused":                           {third},
 			"?q=refus":                                        {third},
+			"?q=re":                                           {third}, // The beginning of a word, also of two letters.
 			"?q=connection&state=completed":                   nil,
 			"?q=2026-03-02":                                   {second},
 			"?q=connection&from=2026-03-03&state=discarded":   {third},
