@@ -101,11 +101,13 @@ type Message struct {
 	Bound    string            `json:"bound"`  // of the partition that was created, from the catalog
 	// Temporary has the names of the session's temporary relations, if the statement is a GRANT, REVOKE or CREATE TABLE.
 	Temporary []string `json:"temporary"`
-	PID       int      `json:"pid"`
-	At        string   `json:"at"` // when the client sent the query
-	Table     string   `json:"table"`
-	Columns   []string `json:"columns"`
-	Reason    string   `json:"reason"`
+	// Passing has the names of the functions of rows of temporary tables, if the statement is a GRANT or REVOKE, and no other function has the name.
+	Passing []string `json:"passing"`
+	PID     int      `json:"pid"`
+	At      string   `json:"at"` // when the client sent the query
+	Table   string   `json:"table"`
+	Columns []string `json:"columns"`
+	Reason  string   `json:"reason"`
 }
 
 // Decode reads a message.

@@ -7,15 +7,16 @@ import (
 )
 
 // permanent returns a GRANT or REVOKE without the temporary objects of its list, which are not in an archive. It is empty if the list has no
-// others. A name without a schema means the temporary relation, if there is one of that name.
-func (s statement) permanent(temporary []string) string {
+// others. A name without a schema means the temporary relation, if there is one of that name. Functions of rows of a temporary table end with it.
+func (s statement) permanent(m Message) string {
 	on := slices.IndexFunc(s.tokens, func(t token) bool { return t.text == "ON" && t.depth == 0 })
 	if on < 0 {
 		return s.text // of roles
 	}
-	list, relations := s.tokens[on+1:], true
+	list, relations, functions := s.tokens[on+1:], true, false
 	if kind := list[0].text; len(list) > 1 && isName(list[1]) && list[1].text != "TO" && list[1].text != "FROM" {
 		list, relations = list[1:], kind == "TABLE" || kind == "SEQUENCE"
+		functions = kind == "FUNCTION" || kind == "PROCEDURE" || kind == "ROUTINE"
 	}
 	end := slices.IndexFunc(list, func(t token) bool { return t.depth == 0 && (t.text == "TO" || t.text == "FROM") })
 	if end < 1 {
@@ -23,7 +24,10 @@ func (s statement) permanent(temporary []string) string {
 	}
 	var kept []string
 	for item := range items(list[:end]) {
-		if !relations && !qualified(item) || !isTemporary(item, temporary) {
+		if functions && slices.Contains(m.Passing, plainName(last(item))) {
+			continue
+		}
+		if !relations && !qualified(item) || !isTemporary(item, m.Temporary) {
 			kept = append(kept, s.text[item[0].start-s.start:item[len(item)-1].end-s.start])
 		}
 	}
@@ -47,6 +51,14 @@ func likeTemporary(text string, backslashes bool, temporary []string) bool {
 
 // qualified reports whether an item of a list begins with the name of a schema.
 func qualified(item []token) bool { return len(item) > 2 && item[1].text == "." } //nolint:mnd // A schema, a period and a name.
+
+// last returns the name of an item without the schema.
+func last(item []token) token {
+	if qualified(item) {
+		return item[2]
+	}
+	return item[0]
+}
 
 // isTemporary reports whether a list begins with the name of a temporary relation.
 func isTemporary(item []token, temporary []string) bool {

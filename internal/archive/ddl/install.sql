@@ -317,6 +317,7 @@ DECLARE
     bodies json;
     bound text;
     temporary json;
+    passing json;
     the_table text;
 BEGIN
     IF daymill_archive.kept('quiet') = 'on' THEN
@@ -363,9 +364,18 @@ BEGIN
     IF the_tag IN ('GRANT', 'REVOKE', 'CREATE TABLE') THEN -- The event trigger does not report the objects that the statement names.
         SELECT json_agg(c.relname) INTO temporary FROM pg_class AS c WHERE c.relnamespace = pg_my_temp_schema();
     END IF;
+    IF the_tag IN ('GRANT', 'REVOKE') AND temporary IS NOT NULL THEN
+        WITH of AS MATERIALIZED (
+            SELECT p.oid, p.proname FROM pg_type AS t INNER JOIN pg_depend AS d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = t.oid
+            INNER JOIN pg_proc AS p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass
+            WHERE t.typnamespace = pg_my_temp_schema()
+        )
+        SELECT json_agg(DISTINCT o.proname) INTO passing FROM of AS o
+        WHERE NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.proname = o.proname AND p.oid NOT IN (SELECT i.oid FROM of AS i));
+    END IF;
     PERFORM daymill_archive.roles();
     PERFORM daymill_archive.say(json_build_object('kind', 'end', 'tag', the_tag, 'skip', skip, 'query', current_query(), 'context', the_context,
-        'settings', daymill_archive.rights(the_settings), 'objects', objects, 'sql', statement, 'bodies', bodies, 'bound', bound, 'temporary', temporary, 'pid', pg_backend_pid(),
+        'settings', daymill_archive.rights(the_settings), 'objects', objects, 'sql', statement, 'bodies', bodies, 'bound', bound, 'temporary', temporary, 'passing', passing, 'pid', pg_backend_pid(),
         'at', extract(epoch FROM statement_timestamp())::text));
     INSERT INTO daymill_archive.identity (relation, name)
     SELECT a.attrelid, a.attname FROM pg_event_trigger_ddl_commands() AS c

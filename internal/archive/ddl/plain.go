@@ -16,7 +16,7 @@ func (s statement) plain(m Message) string {
 	case s.largeObject():
 		return ""
 	case verb == "GRANT" || verb == "REVOKE":
-		return s.permanent(m.Temporary)
+		return s.permanent(m)
 	case verb == "DROP" && (object == "INDEX" || object == "FUNCTION" || object == "STATISTICS"):
 		return s.drop(object)
 	case verb == "REFRESH", verb == "CREATE" && object == "INDEX":

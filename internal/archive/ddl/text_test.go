@@ -130,11 +130,13 @@ func TestReader_Temporary(t *testing.T) {
 		{"GRANT USAGE ON SEQUENCE t TO app", ""},
 		{"GRANT USAGE ON SCHEMA t TO app", "GRANT USAGE ON SCHEMA t TO app"},
 		{"GRANT EXECUTE ON FUNCTION pg_temp.f(int, text), t(int) TO app", "GRANT EXECUTE ON FUNCTION t(int) TO app"},
+		{`GRANT EXECUTE ON ROUTINE passed(), f(int), public."passed" (int) TO app`, "GRANT EXECUTE ON ROUTINE f(int) TO app"},
+		{"GRANT SELECT ON passed TO app", "GRANT SELECT ON passed TO app"},
 		{"GRANT SELECT ON ALL TABLES IN SCHEMA t TO app", "GRANT SELECT ON ALL TABLES IN SCHEMA t TO app"},
 		{"GRANT USAGE ON FOREIGN DATA WRAPPER t TO app", "GRANT USAGE ON FOREIGN DATA WRAPPER t TO app"},
 		{"GRANT t TO app", "GRANT t TO app"},
 	} {
-		text, err := (&ddl.Reader{}).Text(ddl.Message{Tag: strings.ToUpper(c.query[:strings.IndexByte(c.query, ' ')]), Query: c.query, Temporary: temporary})
+		text, err := (&ddl.Reader{}).Text(ddl.Message{Tag: strings.ToUpper(c.query[:strings.IndexByte(c.query, ' ')]), Query: c.query, Temporary: temporary, Passing: []string{"passed"}})
 		require.NoError(t, err)
 		require.Equal(t, c.want, text)
 	}
