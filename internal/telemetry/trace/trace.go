@@ -260,3 +260,18 @@ func (q queries) TraceCopyFromStart(ctx context.Context, conn *pgx.Conn, data pg
 func (q queries) TraceCopyFromEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceCopyFromEndData) {
 	q.tracer.TraceCopyFromEnd(ctx, conn, pgx.TraceCopyFromEndData{CommandTag: data.CommandTag, Err: safe(data.Err)})
 }
+
+// TraceBatchStart begins a span of statements that are sent together.
+func (q queries) TraceBatchStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
+	return q.tracer.TraceBatchStart(ctx, conn, data)
+}
+
+// TraceBatchQuery makes a span of one of them.
+func (q queries) TraceBatchQuery(ctx context.Context, conn *pgx.Conn, data pgx.TraceBatchQueryData) {
+	q.tracer.TraceBatchQuery(ctx, conn, pgx.TraceBatchQueryData{SQL: data.SQL, CommandTag: data.CommandTag, Err: safe(data.Err), ReadStartTime: data.ReadStartTime})
+}
+
+// TraceBatchEnd ends the span. Without it, pgx ends the span around the batch for each of its queries.
+func (q queries) TraceBatchEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceBatchEndData) {
+	q.tracer.TraceBatchEnd(ctx, conn, pgx.TraceBatchEndData{Err: safe(data.Err)})
+}
