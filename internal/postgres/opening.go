@@ -35,23 +35,29 @@ func (o *opening) first(ctx context.Context, sql string, args []any) (bool, erro
 			return false, o.now(ctx)
 		}
 	}
-	known, _ := o.conn.PgConn().CustomData()[prepared].(map[string]bool)
-	if known[sql] {
+	if o.known()[sql] {
 		return true, nil
 	}
-	if known == nil {
-		known = map[string]bool{}
-		o.conn.PgConn().CustomData()[prepared] = known
-	}
-	known[sql] = true
 	return false, o.now(ctx)
 }
 
-// failed forgets that a statement is prepared if a batch has failed: pgx prepares its statements again then.
-func (o *opening) failed(sql string, err error) {
-	if err != nil {
-		known, _ := o.conn.PgConn().CustomData()[prepared].(map[string]bool)
-		delete(known, sql)
+// known returns the statements that the connection has prepared.
+func (o *opening) known() map[string]bool {
+	data := o.conn.PgConn().CustomData()
+	known, is := data[prepared].(map[string]bool)
+	if !is {
+		known = map[string]bool{}
+		data[prepared] = known
+	}
+	return known
+}
+
+// ended remembers that a statement is prepared, or forgets it if the statement failed: pgx prepares the statements of a failed batch again.
+func (o *opening) ended(sql string, err error) {
+	if err == nil {
+		o.known()[sql] = true
+	} else {
+		delete(o.known(), sql)
 	}
 }
 
@@ -132,18 +138,22 @@ func (o *opening) Exec(ctx context.Context, sql string, args ...any) (pgconn.Com
 		return pgconn.CommandTag{}, err
 	}
 	if !first {
-		return o.conn.Exec(ctx, sql, args...)
+		tag, err := o.conn.Exec(ctx, sql, args...)
+		if len(args) > 0 { // Otherwise pgx does not prepare it.
+			o.ended(sql, err)
+		}
+		return tag, err
 	}
 	results, err := o.send(ctx, slices.Concat([]any{sql}, args)...)
 	if err != nil {
-		o.failed(sql, err)
+		o.ended(sql, err)
 		return pgconn.CommandTag{}, err
 	}
 	tag, err := results.Exec()
 	if closed := results.Close(); err == nil {
 		err = closed
 	}
-	o.failed(sql, err)
+	o.ended(sql, err)
 	return tag, err
 }
 
@@ -154,20 +164,22 @@ func (o *opening) Query(ctx context.Context, sql string, args ...any) (pgx.Rows,
 		return nil, err
 	}
 	if !first {
-		return o.conn.Query(ctx, sql, args...)
+		rows, err := o.conn.Query(ctx, sql, args...)
+		o.ended(sql, err)
+		return rows, err
 	}
 	results, err := o.send(ctx, slices.Concat([]any{sql}, args)...)
 	if err != nil {
-		o.failed(sql, err)
+		o.ended(sql, err)
 		return nil, err
 	}
 	rows, err := results.Query()
 	if err != nil {
 		_ = results.Close() // It returns the same error.
-		o.failed(sql, err)
+		o.ended(sql, err)
 		return nil, err
 	}
-	return &openingRows{Rows: rows, results: results, ended: func(err error) { o.failed(sql, err) }}, nil
+	return &openingRows{Rows: rows, results: results, ended: func(err error) { o.ended(sql, err) }}, nil
 }
 
 // QueryRow executes a query that returns at most one row.

@@ -176,12 +176,13 @@ func TestSession_Opening(t *testing.T) {
 		require.NoError(t, err)
 		_, err = tx.Exec(t.Context(), "LOCK TABLE public.written")
 		require.NoError(t, err)
-		require.ErrorIs(t, fresh.Tx(t.Context(), 100*time.Millisecond, reads), postgres.ErrLocked, name)
-		before := pidOf(t, endless)
-		for range 2 {
-			require.ErrorIs(t, endless.Tx(t.Context(), 100*time.Millisecond, reads), postgres.ErrLocked, name)
+		for _, session := range []*postgres.Session{fresh, endless} {
+			before := pidOf(t, session)
+			for range 2 {
+				require.ErrorIs(t, session.Tx(t.Context(), 100*time.Millisecond, reads), postgres.ErrLocked, name)
+			}
+			require.Equal(t, before, pidOf(t, session), "the server has ended the statement, and not the client its connection")
 		}
-		require.Equal(t, before, pidOf(t, endless), "the server has ended the statement, and not the client its connection")
 		require.NoError(t, tx.Rollback(t.Context()))
 	}
 }

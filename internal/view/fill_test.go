@@ -169,13 +169,27 @@ func TestRefresh_WalksTheView(t *testing.T) {
 	engine.Chunk, engine.Listeners = 7, telemetry.Listeners{stops(turns)}
 	worked := make(chan error, 1)
 	go func() {
-		_, err := engine.Work(t.Context(), task)
-		worked <- err
+		done := false
+		for !done { // On a busy machine, the statement may wait for too long before anybody sees it.
+			_, err := engine.Work(t.Context(), task)
+			if err == nil {
+				err = b.QueryRow(t.Context(), "UPDATE view.task SET failures = 0 WHERE id = $1 RETURNING state = 'done'", task).Scan(&done)
+			}
+			if err != nil {
+				worked <- err
+				return
+			}
+		}
+		worked <- nil
 	}()
 	b.Wait(t, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'SELECT ARRAY[CAST(r.%OFFSET%')")
 	require.NoError(t, blocker.Rollback(t.Context()))
 	require.NoError(t, <-worked)
-	require.Greater(t, (<-turns).Chunks, 1, "chunks of 7 keys go through 200 rows")
+	refreshed := <-turns
+	for len(turns) > 0 {
+		refreshed = <-turns
+	}
+	require.Greater(t, refreshed.Chunks, 1, "chunks of 7 keys go through 200 rows")
 	require.Equal(t, "done", pgtest.Value[string](t, b.DB, "SELECT state FROM view.task WHERE id = $1", task))
 	require.Equal(t, int64(199), pgtest.Value[int64](t, b.DB, "SELECT count(*) FROM views.named"), "order 200 does not exist any more")
 

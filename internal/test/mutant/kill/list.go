@@ -231,7 +231,7 @@ func publishing() []broken {
 // sessions has mutants of what a statement may do, and for how long.
 func sessions() []broken {
 	return []broken{
-		edit("Session/PreparedAgain", postgresPkg, "^TestSession_Opening$", "internal/postgres/opening.go", "", "delete(known, sql)", "_ = known"),
+		edit("Session/PreparedAgain", postgresPkg, "^TestSession_Opening$", "internal/postgres/opening.go", "", "delete(o.known(), sql)", "_ = sql"),
 		edit("Session/StatementTimeout", postgresPkg, "^TestSession$", sessionGo, "", "milliseconds(limit),", "milliseconds(100 * limit),"),
 		edit("Session/LockTimeout", postgresPkg, "^TestSession$", sessionGo, "", "milliseconds(lockLimit(limit))", "milliseconds(100 * lockLimit(limit))"),
 		edit("Session/LockTimeoutMost", postgresPkg, "^TestSession$", sessionGo, "", "min(limit/2, DefaultLockTimeout)", "limit / 2"),
