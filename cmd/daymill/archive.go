@@ -375,6 +375,13 @@ func (c *archiveProveCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer done()
+	manifest, err := chain.ReadManifest(ctx, config.Store)
+	if err != nil {
+		return err
+	}
+	if err := manifest.Belongs(ctx, config.Source); err != nil {
+		return err
+	}
 	proved, err := proof.Run(ctx, proof.Config{
 		URL: config.URL, Store: config.Store, Codec: codec, Scratch: c.Scratch, Clock: config.Clock, Jobs: c.Jobs, Progress: a.parts,
 	})
@@ -440,5 +447,12 @@ func (c *archiveRemoveCmd) Run(ctx context.Context, a *app) error {
 	if err != nil && !errors.Is(err, chain.ErrUnfinished) {
 		return err
 	}
-	return base.Remove(ctx, config.Source, manifest.Slot)
+	if err := manifest.Belongs(ctx, config.Source); err != nil {
+		return err
+	}
+	if err := base.Remove(ctx, config.Source, manifest.Slot); err != nil {
+		return err
+	}
+	a.printf("%s has no slot, publication and event triggers of the archive any more; the archive's files stay\n", manifest.Database)
+	return nil
 }

@@ -238,6 +238,9 @@ func Take(ctx context.Context, config Config, reason string) (chain.Base, error)
 	if err != nil {
 		return chain.Base{}, err
 	}
+	if err := m.Belongs(ctx, config.Source); err != nil {
+		return chain.Base{}, err
+	}
 	conn, err := alone(ctx, config, m.Slot)
 	if err != nil {
 		return chain.Base{}, err

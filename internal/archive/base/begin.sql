@@ -4,6 +4,8 @@ CREATE SCHEMA daymill_restore;
 -- The archive, base and position of this restore, and the parts of the base that are done: an interrupted restore continues there.
 CREATE TABLE daymill_restore.restore (archive text NOT NULL, base text NOT NULL, position text NOT NULL, at timestamptz NOT NULL);
 CREATE TABLE daymill_restore.done (part text PRIMARY KEY);
+-- If the base has a publication of all tables, it refuses to update a table without a key.
+ALTER TABLE daymill_restore.restore REPLICA IDENTITY FULL;
 
 -- Triggers and rules with ENABLE ALWAYS or ENABLE REPLICA would run again for rows for which they already ran in the source. So they are
 -- disabled while rows are written, and enabled while a schema change runs, which may change them. Event triggers are disabled until the
@@ -76,6 +78,7 @@ $$;
 -- lend gives a role the rights that it had when a statement ran, unless it has them: it becomes a member of roles, the owner of the database, or
 -- may create schemas. lend_all makes it a superuser. take_back ends that, in the same transaction, so that nobody else sees it.
 CREATE TABLE daymill_restore.lent (back text NOT NULL);
+ALTER TABLE daymill_restore.lent REPLICA IDENTITY FULL;
 CREATE FUNCTION daymill_restore.lend(the_role text, the_names text[], creates boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

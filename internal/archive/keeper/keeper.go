@@ -103,6 +103,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, chain.ErrOther):
+			return err
 		case errors.Is(err, stream.ErrGap):
 			if err = k.begin(ctx, config, reason); err == nil {
 				reason = ""

@@ -192,6 +192,9 @@ func open(ctx context.Context, config Config, files *chain.Reader) (o opened, er
 
 // check returns the position of the slot, and ErrGap if the slot does not have all changes after a position.
 func check(ctx context.Context, config Config, manifest chain.Manifest, to pglogrepl.LSN) (confirmed pglogrepl.LSN, err error) {
+	if err := manifest.Belongs(ctx, config.Source); err != nil {
+		return 0, err
+	}
 	system, err := wal.Identify(ctx, config.URL)
 	if err != nil {
 		return 0, err
@@ -200,8 +203,6 @@ func check(ctx context.Context, config Config, manifest chain.Manifest, to pglog
 	switch {
 	case err != nil:
 		return 0, err
-	case system.ID != manifest.SystemID:
-		return 0, fmt.Errorf("the archive belongs to database %s in another cluster", manifest.Database)
 	case system.WAL+unfinished < to, !has && system.WAL < to: // A new chain begins after the archive's end.
 		return 0, fmt.Errorf("%w, and is archived again once its WAL, which ends at %s, is longer than %s: to archive it now, run daymill archive remove, and then init with a new place",
 			ErrOlder, system.WAL, to)

@@ -17,6 +17,9 @@ func archive() []broken {
 	)
 	return []broken{
 		edit("Archive/Keeper/Unreadable", "./internal/archive/restore", "^TestUnreadable$", "internal/archive/keeper/keeper.go", "", "unreadable == wal.MostUnreadable", "unreadable < 0"),
+		edit("Archive/Other/Cluster", pkg, "^TestOther$", "internal/archive/chain/belongs.go", "", "system != m.SystemID", "system == m.Slot"),
+		edit("Archive/Other/Slot", pkg, "^TestOther$", "internal/archive/chain/belongs.go", "", "owner != database", "owner == m.Slot"),
+		edit("Archive/Other/Publication", pkg, "^TestOther$", "internal/archive/chain/belongs.go", "", "!published && database", "!published && m.Slot == owner && database"),
 		edit("Archive/Base/Lock", pkg, "^TestChain$/^LockedTables$", copyGo, "", `"LOCK TABLE ONLY "+table.Name+" IN ACCESS SHARE MODE"`, `"SELECT 1"`),
 		edit("Archive/Base/Twice", pkg, "^TestRestore$/^ParallelBase$", copyGo, "", `arguments = append(arguments, "--exclude-table-data="+table.Name)`, "_ = table"),
 		edit("Archive/Base/Vacate", pkg, "^TestFaults$/^InitInterrupted$", baseGo, "func vacate(", "return discard(ctx, config, m.Slot)", "return nil"),
