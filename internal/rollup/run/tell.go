@@ -11,7 +11,6 @@ import (
 
 // started reports the beginning of the run, and returns the context for the rest of it.
 func (a *active) started(ctx context.Context) context.Context {
-	a.began = a.Clock.Now()
 	start := signal.RunStart{Run: a.run(), Worker: a.Options.Worker, Attempt: a.order.Attempt}
 	if a.resumed != nil {
 		start.Resumed = *a.resumed
