@@ -21,14 +21,11 @@ type opening struct {
 	open     bool
 }
 
-// prepared is the key of the statements that a connection has prepared, in its custom data.
+// prepared is the key of known in a connection's custom data.
 const prepared = "daymill.prepared"
 
 // first reports whether the transaction begins with a statement that the connection has prepared. Otherwise it has begun when first returns.
 func (o *opening) first(ctx context.Context, sql string, args []any) (bool, error) {
-	if o.open {
-		return false, nil
-	}
 	if len(args) > 0 {
 		switch args[0].(type) {
 		case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID: // Statements of a batch have no options.
@@ -41,7 +38,7 @@ func (o *opening) first(ctx context.Context, sql string, args []any) (bool, erro
 	return false, o.now(ctx)
 }
 
-// known returns the statements that the connection has prepared.
+// known returns the first statements of transactions that the connection has prepared.
 func (o *opening) known() map[string]bool {
 	data := o.conn.PgConn().CustomData()
 	known, is := data[prepared].(map[string]bool)
@@ -133,6 +130,9 @@ func (o *opening) begun(results pgx.BatchResults) error {
 
 // Exec executes a statement.
 func (o *opening) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	if o.open {
+		return o.conn.Exec(ctx, sql, args...)
+	}
 	first, err := o.first(ctx, sql, args)
 	if err != nil {
 		return pgconn.CommandTag{}, err
@@ -159,6 +159,9 @@ func (o *opening) Exec(ctx context.Context, sql string, args ...any) (pgconn.Com
 
 // Query executes a query.
 func (o *opening) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if o.open {
+		return o.conn.Query(ctx, sql, args...)
+	}
 	first, err := o.first(ctx, sql, args)
 	if err != nil {
 		return nil, err

@@ -214,7 +214,7 @@ func (s *Session) transaction(
 	s.xid = ""
 	s.rollback(ctx) // What an earlier transaction left open, if anything.
 	on := &opening{conn: s.conn.Conn(), session: s, begin: begin, settings: settings}
-	if s.looking { // Whoever looks needs to know the server process before the first statement waits.
+	if s.looking { // It needs the id of the server process before the first statement waits.
 		if err := on.now(ctx); err != nil {
 			s.rollback(ctx)
 			return err

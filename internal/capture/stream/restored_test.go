@@ -43,7 +43,7 @@ func TestRestored(t *testing.T) {
 				stop := b.start(t, owner)
 				source.Do(t, "INSERT INTO app.t VALUES (1)")
 				landed("1")
-				// Whoever finishes the turn of the reader writes to the source: a copy from before that is an older one.
+				// The end of the reader's turn writes to the source. A copy from before that would be an older one.
 				b.wait(t, "SELECT mode = 'wal' OR seen NOT LIKE '% % %' FROM capture.stream")
 				stop()
 				replace(server.DataDir(), backup)

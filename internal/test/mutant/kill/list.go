@@ -246,6 +246,8 @@ func sessions() []broken {
 		edit("Session/Isolation", postgresPkg, "^TestSession$", "internal/postgres/postgres.go", "", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;", "BEGIN READ WRITE;"),
 		edit("Session/PoolTimeout", postgresPkg, "^TestSession$", "internal/postgres/settings.go", "", "milliseconds(cmp.Or(config.StatementTimeout", "milliseconds(100 * cmp.Or(config.StatementTimeout"),
 		edit("Session/Encoding", "./cmd/daymill", "^TestEncoding$", "internal/postgres/encoding.go", "", `if encoding != "UTF8" {`, `if encoding == "" {`),
+		edit("Reconcile/Early", "./internal/worker", "^TestReconciler_Rests$", "internal/worker/step.go", "", "p.rests = len(rest) > 0", "p.rests = len(rest) < 0"),
+		edit("Reconcile/Always", "./internal/worker", "^TestReconciler_Rests$", "internal/worker/step.go", "", "p.rests = len(rest) > 0", "p.rests = len(rest) >= 0"),
 		edit("Reconcile/Rests", "./internal/worker", "^TestReconciler_Await$", "internal/worker/reconcile.go", "", "finished, rested = nil, timer.C", "rested = timer.C"),
 		edit("Size/Floor", "./internal/pace", "^TestSize_Floor$", "internal/pace/size.go", "", "size*factor, min(size, s.floor)", "size*factor"),
 		edit("Size/FloorPatient", "./internal/pace", "^TestSize_Floor$", "internal/pace/size.go", "", "size > s.floor || 2*s.limit <= patientLimit", "size > s.floor"),
