@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/daymill/daymill/internal/db"
@@ -12,7 +11,7 @@ import (
 
 const (
 	// MostTrend is how many runs, and how many requests, [ReadTrends] adds up at most: the latest.
-	MostTrend = 50_000
+	MostTrend = 30_000
 	// trendLimit is how long each of its statements may take, because a page waits for the answer.
 	trendLimit = 250 * time.Millisecond
 )
@@ -68,18 +67,13 @@ func (u TrendUnit) begins(at time.Time, before int) time.Time {
 	return begin
 }
 
-// key is the same for all instants of a unit.
-func (u TrendUnit) key(at time.Time) string {
-	if u == ByHour {
-		return strconv.FormatInt(at.Unix()/60, 10)
-	}
-	return at.Format(time.DateOnly)
-}
-
 // ReadTrends adds up runs and requests of the ledger by hour or day of the zone of an instant, which Postgres knows by a name: the unit that has the
 // instant, and number-1 before it.
 func ReadTrends(ctx context.Context, conn *postgres.DB, now time.Time, zone string, unit TrendUnit, number int) (Trends, error) {
-	since := unit.begins(now, number-1)
+	begins := make([]time.Time, number)
+	for i := range begins {
+		begins[i] = unit.begins(now, number-1-i)
+	}
 	var runs []db.TrendRunsRow
 	var waits []db.TrendLatencyRow
 	var changes []db.TrendDepthRow
@@ -90,17 +84,15 @@ func ReadTrends(ctx context.Context, conn *postgres.DB, now time.Time, zone stri
 	defer session.Release(context.WithoutCancel(ctx))
 	err = session.Read(ctx, trendLimit, func(ctx context.Context, on postgres.DBTX) (err error) {
 		queries := db.New(on)
-		runs, err = queries.TrendRuns(ctx, db.TrendRunsParams{Unit: string(unit), Zone: zone, Since: since, MaxRows: MostTrend})
+		runs, err = queries.TrendRuns(ctx, db.TrendRunsParams{Begins: begins, MaxRows: MostTrend})
 		if err != nil {
 			return err
 		}
-		waits, err = queries.TrendLatency(ctx, db.TrendLatencyParams{Unit: string(unit), Zone: zone, Since: since, MaxRows: MostTrend})
+		waits, err = queries.TrendLatency(ctx, db.TrendLatencyParams{Begins: begins, Zone: zone, MaxRows: MostTrend})
 		if err != nil {
 			return err
 		}
-		changes, err = queries.TrendDepth(ctx, db.TrendDepthParams{
-			Unit: string(unit), Zone: zone, Since: since, Until: now, MaxRows: MostTrend,
-		})
+		changes, err = queries.TrendDepth(ctx, db.TrendDepthParams{Begins: begins, Zone: zone, Until: now, MaxRows: MostTrend})
 		return err
 	})
 	if postgres.IsTimeout(err) {
@@ -109,43 +101,40 @@ func ReadTrends(ctx context.Context, conn *postgres.DB, now time.Time, zone stri
 	if err != nil {
 		return Trends{}, fmt.Errorf("add up the ledger: %w", err)
 	}
-	return trends(unit, number, since, now, runs, waits, changes), nil
+	return trends(begins, runs, waits, changes), nil
 }
 
-func trends(
-	unit TrendUnit, number int, since, now time.Time, runs []db.TrendRunsRow, waits []db.TrendLatencyRow, changes []db.TrendDepthRow,
-) (all Trends) {
-	byRun, byWait, byChange := make(map[string]db.TrendRunsRow), make(map[string]db.TrendLatencyRow), make(map[string]int64)
-	begin := since
+func trends(begins []time.Time, runs []db.TrendRunsRow, waits []db.TrendLatencyRow, changes []db.TrendDepthRow) (all Trends) {
+	each := make([]Trend, len(begins))
+	begin := begins[0]
+	for i, at := range begins {
+		each[i].At = at
+	}
 	for _, r := range runs {
-		byRun[unit.key(r.At.In(now.Location()))] = r
+		t := &each[r.Place-1]
+		t.Complete, t.Failed, t.Events, t.Run = r.Complete, r.Others, r.Events, spread(r.Median, r.Most)
 		if r.Known == MostTrend && r.KnownFrom.After(begin) {
 			begin, all.Cut = r.KnownFrom, true
 		}
 	}
 	for _, r := range waits {
-		byWait[unit.key(r.At.In(now.Location()))] = r
+		t := &each[r.Place-1]
+		t.Requests, t.Waited = r.Satisfied, spread(r.Median, r.Most)
 		if r.Known == MostTrend && r.KnownFrom.After(begin) {
 			begin, all.Cut = r.KnownFrom, true
 		}
 	}
 	for _, r := range changes {
-		byChange[unit.key(r.At.In(now.Location()))] = r.Change
+		each[r.Place-1].Open = r.Change
 		all.Deep = r.Open == MostTrend
 	}
-	open := int64(0)
-	for before := number - 1; before >= 0; before-- {
-		at := unit.begins(now, before)
-		key := unit.key(at)
-		open += byChange[key]
-		if at.Before(begin) {
-			continue // A part of it is not known.
+	for i := range each {
+		if i > 0 {
+			each[i].Open += each[i-1].Open
 		}
-		run, wait := byRun[key], byWait[key]
-		all.Each = append(all.Each, Trend{
-			At: at, Complete: run.Complete, Failed: run.Others, Events: run.Events, Run: spread(run.Median, run.Most),
-			Requests: wait.Satisfied, Waited: spread(wait.Median, wait.Most), Open: open,
-		})
+		if !each[i].At.Before(begin) { // Otherwise a part of it is not known.
+			all.Each = append(all.Each, each[i])
+		}
 	}
 	return all
 }
