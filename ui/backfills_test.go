@@ -135,6 +135,22 @@ func TestBackfills(t *testing.T) {
 		require.Equal(t, 1, pgtest.Value[int](t, s.db, "SELECT count(*) FROM analytics.backfills"))
 	})
 
+	// Nobody can read the events, but the ledger knows the dates that were complete.
+	t.Run("PreviewOfLedger", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.db.RawEvents(t)
+		s.db.Do(t, `INSERT INTO analytics.rollup_dates (metric_date, state, completed_at, events, entities)
+			SELECT d, 'complete', '2026-03-12', 1000, 10 FROM generate_series('2026-03-01'::date, '2026-03-09', '1 day') AS d`)
+		tx, err := s.db.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), "LOCK TABLE public.raw_events IN ACCESS EXCLUSIVE MODE")
+		require.NoError(t, err)
+		require.Contains(t, s.get(t, "/backfills?"+form).body, "<dt>With events</dt><dd>at least 9</dd>", "the last date is not known")
+		require.Contains(t, s.get(t, "/backfills?"+strings.Replace(form, "03-10", "03-09", 1)).body, "<dt>With events</dt><dd>9</dd>")
+		require.NoError(t, tx.Rollback(t.Context()))
+	})
+
 	t.Run("Start", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)

@@ -199,6 +199,7 @@ func TestCapture(t *testing.T) {
 		body = b.get(t, "/deadletters/events/4").body
 		require.Contains(t, body, "&lt;html&gt;no&lt;/html&gt;")
 		require.Contains(t, body, "&lt;b&gt;4&lt;/b&gt;")
+		require.NotContains(t, body, "0001-01-01", "a change without the time of its commit")
 		body = b.get(t, "/deadletters/events?reason=it+answered+400&state=refused").body
 		require.Equal(t, 10, strings.Count(body, `name="position"`))
 

@@ -1,6 +1,8 @@
 package ui_test
 
 import (
+	"bytes"
+	"image/png"
 	"strconv"
 	"strings"
 	"testing"
@@ -117,4 +119,26 @@ func TestDriftText(t *testing.T) {
 	require.Contains(t, body, "views 9 → 2")
 	require.NotContains(t, body, "share")
 	require.Contains(t, body, "&#34; 7&#34;", "the leading blank is visible")
+}
+
+// TestEdges looks at the pixels: a table that fits has no shadow at its right, which would be a grey line. One that does not fit has one.
+func TestEdges(t *testing.T) {
+	t.Parallel()
+	s := troubled(t)
+	shown := browser.Open(t, browser.Options{User: "admin", Password: adminPassword, Width: 1280})
+	shown.Go(t, s.URL+"/dates")
+	shadows := func() (dark int) {
+		place := browser.Evaluate[[]int](t, shown, `((r) => [r.right, r.top, r.bottom].map(Math.round))(document.querySelector("main .scroll").getBoundingClientRect())`)
+		picture, err := png.Decode(bytes.NewReader(shown.Screenshot(t)))
+		require.NoError(t, err)
+		for y := place[1] + 2; y < place[2]-2; y++ {
+			if red, _, _, _ := picture.At(place[0]-2, y).RGBA(); red>>8 < 240 && red>>8 > 150 { // Darker than the panel, lighter than text.
+				dark++
+			}
+		}
+		return dark * 100 / (place[2] - place[1])
+	}
+	require.Less(t, shadows(), 10, "percent of the height; lines between rows are some")
+	browser.Evaluate[string](t, shown, `document.querySelector("main .scroll table").style.width = "3000px"`)
+	require.Greater(t, shadows(), 50, "percent of the height")
 }
