@@ -49,8 +49,10 @@ unpacked() {
 }
 
 base=
-next= # position of the base after it
+next=  # position of the base after it
+bases= # positions of all
 for json in bases/*/base.json; do
+  bases="$bases $(value "$json" position)"
   if [ "$at" \> "$(moment "$json" at)" ]; then
     base=$(value "$json" position)
     next=
@@ -89,12 +91,16 @@ whole() {
     END { print whole + 0, here, last }' "$1"
 }
 
-# The segments, from the one with the base's position on.
-final= # the position where the last segment ends, if it is sealed, or begins
+# The segments, from the one with the base's position on, and all of them. Those before the first are about to be deleted.
+begins=$(value manifest.json from)
 segments=
+all=
 for segment in $(ls segments 2>/dev/null | sed -n 's/\.sql.*//p' | sort -u); do
-  [ "$(echo "$segment" | tr - /)" \> "$base" ] || segments=
+  from=$(echo "$segment" | tr - /)
+  ! [ "$from" \< "$begins" ] || continue
+  [ "$from" \> "$base" ] || segments=
   segments="$segments $segment"
+  all="$all $segment"
 done
 first=${segments# }
 first=$(echo "${first%% *}" | tr - /)
@@ -103,28 +109,39 @@ if [ "$first" \> "$base" ]; then
   exit 1
 fi
 
-# follows fails if the segment at a position neither continues the one before it nor begins after a gap. A gap before the target was refused above.
-follows() {
-  [ -n "$final" ] && [ "$final" != "$1" ] || return 0
-  for gap in gaps/*.json; do
-    [ -e "$gap" ] && [ "$(value "$gap" kind)" = slot ] || continue
-    begins=$(value "$gap" from)
-    [ "$begins" \< "$final" ] || ! [ "$begins" \< "$1" ] || return 0
+# Where transactions are missing. A gap begins where the segment before it ends, and the chain continues at the first base after it.
+lost=" $(
+  for json in gaps/*.json; do
+    if [ -e "$json" ] && [ "$(value "$json" kind)" = slot ]; then value "$json" from; fi
+  done | tr '\n' ' '
+)"
+
+# across moves final to where the chain continues after the gaps that begin there, at most to a position.
+across() {
+  while [ "$final" \< "$1" ]; do
+    case $lost in *" $final "*) ;; *) return 0 ;; esac
+    after=
+    for position in $bases; do
+      [ -n "$after" ] || ! [ "$position" \> "$final" ] || after=$position
+    done
+    if [ -z "$after" ] || [ "$after" \> "$1" ]; then return 0; fi
+    final=$after
   done
-  return 1
 }
 
 sums() { awk -F'"' '/"name":/ { name = $4 } /"sha256":/ { print $4 "  " name }' "$@"; }
 sums manifest.json | grep '\.sql$' | sha256sum -c --quiet >&2
 sums "$dir/base.json" | sha256sum -c --quiet >&2
-end= # position up to which the archive has transactions
-last= # time of the last one
-for segment in $segments; do
+final=$begins # the position where the last segment ends, if it is sealed, or begins
+end=          # position up to which the archive has transactions
+last=         # time of the last one
+for segment in $all; do
   json=segments/$segment.sql.json
   from=$(echo "$segment" | tr - /)
-  follows "$from" || { echo "a segment is missing: after $final comes segments/$segment.sql" >&2; exit 1; }
+  across "$from"
+  [ "$from" = "$final" ] || { echo "a segment is missing: after $final comes segments/$segment.sql" >&2; exit 1; }
   if [ ! -e "$json" ]; then
-    [ "$segment" = "${segments##* }" ] || { echo "segment segments/$segment.sql is not sealed, but others follow: its seal was lost" >&2; exit 1; }
+    [ "$segment" = "${all##* }" ] || { echo "segment segments/$segment.sql is not sealed, but others follow: its seal was lost" >&2; exit 1; }
     open=1
     final=$from
     found=$(whole "segments/$segment.sql")
@@ -137,11 +154,24 @@ for segment in $segments; do
   fi
   open=0
   final=$(value "$json" to)
+  ! [ "$from" \< "$first" ] || continue # The base has its transactions.
   end=$final
   last=$(moment "$json" last_commit)
   [ "$last" \> 0002 ] || last= # There was none since the last gap.
   sums "$json" | sha256sum -c --quiet >&2
 done
+
+# The segments before a gap may be missing, too.
+ended=$final
+final=${end:-$final}
+across "${bases##* }"
+for gap in $lost; do
+  if [ "$gap" \> "$final" ] && [ "$gap" \< "${bases##* }" ]; then
+    echo "a segment is missing: after $final comes the gap from $gap on" >&2
+    exit 1
+  fi
+done
+final=$ended
 
 # A base can be made before the transactions before it are written. Without a later base, nothing shows that later ones are not missing.
 if [ "$at" != 9999 ] && [ "$last" \< "$at" ] && { [ -z "$next" ] || [ "$end" \< "$next" ]; }; then

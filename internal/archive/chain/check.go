@@ -3,40 +3,61 @@ package chain
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/daymill/daymill/internal/archive/segment"
 	"github.com/daymill/daymill/internal/archive/store"
 )
 
-// Check returns an error if segments do not follow one another, except at known gaps.
+// Check returns an error if segments do not follow one another, except at gaps. A gap begins where the segment before it ends, and the chain
+// continues at the first base after it. So a gap never excuses that segments before it, or between two gaps, are missing.
 func (c *Chain) Check() error {
 	to, hash := c.Manifest.From, ""
 	for i, s := range c.Segments {
-		follows := s.From == to && (i == 0 || s.PreviousSHA256 == hash)
-		if !follows && !c.gapped(to, s.From) {
-			return fmt.Errorf("a segment is missing: after %s comes %s", to, segment.Name(s.From))
+		here := c.across(to, s.From)
+		if s.From != here || i > 0 && here == to && s.PreviousSHA256 != hash {
+			return fmt.Errorf("a segment is missing: after %s comes %s", here, segment.Name(s.From))
 		}
 		to, hash = s.To, s.File.SHA256
 	}
-	if c.Open != "" && c.Open != to && !c.gapped(to, c.Open) {
+	if c.Open != "" {
 		if c.Open < to {
 			return fmt.Errorf("segment %s is not sealed, but others follow: its seal was lost", segment.Name(c.Open))
 		}
-		return fmt.Errorf("a segment is missing: after %s comes %s", to, segment.Name(c.Open))
+		if here := c.across(to, c.Open); here != c.Open {
+			return fmt.Errorf("a segment is missing: after %s comes %s", here, segment.Name(c.Open))
+		}
+		_, lsn, _ := segment.Whole(c.OpenPath())
+		to = max(c.Open, segment.LSN(lsn))
+	}
+	return c.ended(to)
+}
+
+// ended returns an error if the chain ends before a gap.
+func (c *Chain) ended(to string) error {
+	if n := len(c.Bases); n > 0 {
+		to = c.across(to, c.Bases[n-1].Position)
+	}
+	for _, g := range c.Gaps {
+		// A gap without a base may be so new that the segments were listed before it.
+		if _, has := c.next(g.From); has && g.Kind == GapSlot && g.From > to {
+			return fmt.Errorf("a segment is missing: after %s comes the gap from %s on", to, g.From)
+		}
 	}
 	return nil
 }
 
-// gapped reports whether there is a known gap between two positions.
-func (c *Chain) gapped(from, to string) bool {
-	gap, base := false, false
-	for _, g := range c.Gaps {
-		gap = gap || g.Kind == GapSlot && g.From >= from && g.From < to
+// across returns where the chain continues after a position: after gaps that begin there, at the base that follows the last of them.
+func (c *Chain) across(position, until string) string {
+	for position < until {
+		next, has := c.next(position)
+		gap := slices.ContainsFunc(c.Gaps, func(g Gap) bool { return g.Kind == GapSlot && g.From == position })
+		if !gap || !has || next.Position > until {
+			break
+		}
+		position = next.Position
 	}
-	for _, b := range c.Bases {
-		base = base || b.Position == to
-	}
-	return gap && base
+	return position
 }
 
 // Verify is Check, and also compares every file with its checksum. It returns the number of files.

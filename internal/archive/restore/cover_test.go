@@ -29,12 +29,13 @@ func TestCover(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical", "max_wal_senders": "30", "max_replication_slots": "30"})
 	for name, test := range map[string]func(t *testing.T, b *testBundle){
-		"BeforeGap":    beforeGap,
-		"LateBase":     lateBase,
-		"LaterThanAll": laterThanAll,
-		"LastMoment":   lastMoment,
-		"PrunedScript": prunedScript,
-		"TwoKeepers":   twoKeepers,
+		"BeforeGap":        beforeGap,
+		"DeletedBeforeGap": deletedBeforeGap,
+		"LateBase":         lateBase,
+		"LaterThanAll":     laterThanAll,
+		"LastMoment":       lastMoment,
+		"PrunedScript":     prunedScript,
+		"TwoKeepers":       twoKeepers,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
