@@ -96,7 +96,7 @@ func TestAPIArchive(t *testing.T) {
 		require.JSONEq(t, `{"database": "app", "active": false, "since": "2026-03-09T12:00:00Z", "last_commit": "2026-03-09T13:00:00Z",
 			"position": "00000000/02000000", "retained_wal_bytes": 0, "base_bytes": 7, "segment_bytes": 5, "segments": 1,
 			"findings": [
-				{"level": "bad", "sentence": "the archive's slot is gone, so transactions are missing: daymill archive run, or a worker with DAYMILL_ARCHIVE, makes a new base"},
+				{"level": "bad", "sentence": "the archive was removed from its database: run daymill archive init with another place, or stop archiving"},
 				{"level": "bad", "sentence": "the last proof of the archive failed: table t differs"}
 			],
 			"bases": [{"position": "00000000/01000000", "at": "2026-03-09T12:00:00Z", "reason": "the first", "bytes": 7}],

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -262,10 +263,16 @@ func (c *archiveStatusCmd) Run(ctx context.Context, a *app) error {
 	if health.Count(findings, health.Bad) > 0 {
 		return errArchive
 	}
+	if slices.ContainsFunc(findings, func(f health.Finding) bool { return f.Check == standing.Late }) {
+		return errArchiveLate
+	}
 	return nil
 }
 
-var errArchive = errors.New("the archive cannot be relied on: see the findings above, and what fixes them")
+var (
+	errArchive     = errors.New("the archive cannot be relied on: see the findings above, and what fixes them")
+	errArchiveLate = errors.New("the archive is behind, or soon will be: see the findings above, and what fixes them")
+)
 
 func (c *archiveStatusCmd) covers(a *app, archive chain.Chain) {
 	to, last := archive.Written()
@@ -448,6 +455,9 @@ func (c *archiveRemoveCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if err := manifest.Belongs(ctx, config.Source); err != nil {
+		return err
+	}
+	if err := base.Unused(ctx, config.Source, manifest.Slot, config.Clock); err != nil {
 		return err
 	}
 	if err := base.Remove(ctx, config.Source, manifest.Slot); err != nil {

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pglogrepl"
@@ -238,7 +239,7 @@ func Take(ctx context.Context, config Config, reason string) (chain.Base, error)
 	if err != nil {
 		return chain.Base{}, err
 	}
-	if err := m.Belongs(ctx, config.Source); err != nil {
+	if err := errors.Join(m.Belongs(ctx, config.Source), m.Present(ctx, config.Source)); err != nil {
 		return chain.Base{}, err
 	}
 	conn, err := alone(ctx, config, m.Slot)
@@ -379,6 +380,28 @@ func describe(ctx context.Context, source *postgres.DB, m *chain.Manifest) error
 		return fmt.Errorf("describe the database: %w", err)
 	}
 	return nil
+}
+
+// ErrUsed means that a process archives the database.
+var ErrUsed = errors.New("a process archives this database: stop daymill archive run, and workers with DAYMILL_ARCHIVE, and try again")
+
+// Unused returns [ErrUsed] if a process reads the archive's slot. It waits until the server notices that a reader has ended.
+func Unused(ctx context.Context, source *postgres.DB, slot string, clock pace.Clock) error {
+	const tries, every = 50, 100 * time.Millisecond
+	for try := 1; ; try++ {
+		found, _, err := wal.FindSlot(ctx, source, slot)
+		switch {
+		case err != nil:
+			return err
+		case !found.Active:
+			return nil
+		case try == tries:
+			return ErrUsed
+		}
+		if err := clock.Sleep(ctx, every); err != nil {
+			return err
+		}
+	}
 }
 
 // Remove drops the archive's slot, publication and event triggers. Its files stay.

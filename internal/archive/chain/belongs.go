@@ -11,6 +11,24 @@ import (
 // ErrOther says that a database is not the archive's.
 var ErrOther = errors.New("give the archive's own database with --database-url")
 
+// ErrRemoved says that an archive was removed from its database.
+var ErrRemoved = errors.New("the archive was removed from its database: run daymill archive init with another place, or stop archiving")
+
+// Present returns [ErrRemoved] if the database has neither the slot nor the publication of the archive. A slot that is lost leaves the publication.
+func (m *Manifest) Present(ctx context.Context, source postgres.DBTX) error {
+	var there bool
+	err := source.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM pg_catalog.pg_replication_slots AS s WHERE s.slot_name = $1)
+			OR EXISTS (SELECT FROM pg_catalog.pg_publication AS p WHERE p.pubname = $1)`, m.Slot).Scan(&there)
+	switch {
+	case err != nil:
+		return fmt.Errorf("check that the database has the archive's slot or publication: %w", err)
+	case !there:
+		return ErrRemoved
+	}
+	return nil
+}
+
 // Belongs returns [ErrOther] unless a database is the archive's. The slot belongs to its database, also after ALTER DATABASE RENAME; without the
 // slot, the publication tells, and then the name.
 func (m *Manifest) Belongs(ctx context.Context, source postgres.DBTX) error {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/daymill/daymill/internal/archive/base"
 	"github.com/daymill/daymill/internal/archive/chain"
+	"github.com/daymill/daymill/internal/archive/ddl"
 	"github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/doctor"
 )
@@ -47,6 +48,9 @@ func Checks(archive func(ctx context.Context) (*standing.Source, error)) []docto
 		case manifest.Detection:
 			e.Addf(doctor.Note, "schema changes are detected, and a new base of the archive follows each: the role may not create the event triggers that archive them").
 				Fixf("to archive them without a gap: daymill archive remove, then daymill archive init as a superuser, with another place")
+		case !database.triggers:
+			e.Addf(doctor.Failure, "the archive's event triggers are missing or disabled, so changes of the schema are not archived").
+				Fixf("daymill archive remove, then daymill archive init with another place")
 		default:
 			e.Addf(doctor.OK, "event triggers write each schema change to the archive")
 		}
@@ -58,6 +62,7 @@ func Checks(archive func(ctx context.Context) (*standing.Source, error)) []docto
 type database struct {
 	level      string
 	may, there bool // whether the role may replicate, and whether the database has objects of an archive
+	triggers   bool // whether all event triggers exist and are enabled
 	major      int
 }
 
@@ -69,7 +74,8 @@ func read(ctx context.Context, tx pgx.Tx) (d database, err error) {
 	if err != nil {
 		return d, fmt.Errorf("read what the database allows: %w", err)
 	}
-	return d, nil
+	d.triggers, err = ddl.Installed(ctx, tx)
+	return d, err
 }
 
 // begin checks whether this role can begin an archive.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/checkup"
+	"github.com/daymill/daymill/internal/archive/ddl"
 	"github.com/daymill/daymill/internal/archive/standing"
 	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/doctor"
@@ -42,9 +44,10 @@ func TestChecks(t *testing.T) {
 	require.Contains(t, text, "the archive has no base: daymill archive init runs, or was interrupted")
 	require.NoError(t, chain.WriteManifest(t.Context(), place, chain.Manifest{Format: chain.Format, From: "00000000/01000000"}))
 	_, text = look(source)
+	require.Contains(t, text, "the archive's event triggers are missing or disabled")
+	require.NoError(t, db.Tx(t.Context(), func(tx pgx.Tx) error { return ddl.Install(t.Context(), tx) }))
+	_, text = look(source)
 	require.Contains(t, text, "event triggers write each schema change")
-	_, err = db.Exec(t.Context(), "CREATE SCHEMA daymill_archive")
-	require.NoError(t, err)
 	levels, text = look(nil)
 	require.Equal(t, []doctor.Level{doctor.Note}, levels)
 	require.Contains(t, text, "daymill archive remove")

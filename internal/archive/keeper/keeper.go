@@ -94,8 +94,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 		},
 	}
 	unreadable, reason := 0, "" // why the slot was dropped
+	waits := false
 	for {
 		began := k.Clock.Now()
+		waits = k.waits(ctx, manifest, waits)
 		err := stream.Run(ctx, config)
 		if !wal.IsUnreadable(err) || k.Clock.Now().Sub(began) > healthy {
 			unreadable = 0
@@ -106,7 +108,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case errors.Is(err, chain.ErrOther):
 			return err
 		case errors.Is(err, stream.ErrGap):
-			if err = k.begin(ctx, config, reason); err == nil {
+			if err = manifest.Present(ctx, k.Source); errors.Is(err, chain.ErrRemoved) {
+				return err
+			}
+			if err == nil {
+				err = k.begin(ctx, config, reason)
+			}
+			if err == nil {
 				reason = ""
 			}
 		case errors.Is(err, stream.ErrOlder):
@@ -128,6 +136,18 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// waits tells, once, that another process archives the database, and reports whether one does. This process then waits for the slot.
+func (k *Keeper) waits(ctx context.Context, manifest chain.Manifest, told bool) bool {
+	slot, _, err := wal.FindSlot(ctx, k.Source, manifest.Slot)
+	if err != nil {
+		return told // The stream will fail, too.
+	}
+	if slot.Active && !told {
+		telemetry.Tell(ctx, k.Listeners, signal.Wait{Database: manifest.Database})
+	}
+	return slot.Active
 }
 
 func call(again chan struct{}) {

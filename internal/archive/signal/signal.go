@@ -10,7 +10,7 @@ import (
 
 // All returns one signal of each type, in the order of the documentation.
 func All() []telemetry.Signal {
-	return []telemetry.Signal{Start{}, Error{}, Seal{}, Gap{}, Base{}, Proof{}}
+	return []telemetry.Signal{Start{}, Wait{}, Error{}, Seal{}, Gap{}, Base{}, Proof{}}
 }
 
 // Start says that a process has begun to archive a database.
@@ -24,6 +24,20 @@ func (s Start) Attrs() []slog.Attr { return []slog.Attr{slog.String("database", 
 
 // Line is information.
 func (Start) Line() (slog.Level, string) { return slog.LevelInfo, "archiving started" }
+
+// Wait says that another process archives the database. This one takes over when that ends.
+type Wait struct{ Database string }
+
+// Name returns archive_wait.
+func (Wait) Name() string { return "archive_wait" }
+
+// Attrs returns its fields.
+func (s Wait) Attrs() []slog.Attr { return []slog.Attr{slog.String("database", s.Database)} }
+
+// Line is information.
+func (Wait) Line() (slog.Level, string) {
+	return slog.LevelInfo, "another process archives this database: this one waits, and takes over when that ends"
+}
 
 // Error says that archiving failed. The process tries again.
 type Error struct{ Err error }

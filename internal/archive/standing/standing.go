@@ -15,6 +15,9 @@ import (
 	"github.com/daymill/daymill/internal/postgres"
 )
 
+// Late is the name of the check that finds that nobody archives, or that the slot or a disk fills up.
+const Late = "archive_late"
+
 const (
 	// late is how far the archive may be behind while its slot holds back WAL.
 	late = 15 * time.Minute
@@ -30,6 +33,7 @@ type Facts struct {
 	Chain      chain.Chain
 	Slot       wal.Slot
 	HasSlot    bool
+	Published  bool // whether the publication exists
 	Triggers   bool // whether all exist and are enabled
 	Used       int  // of the disk, in percent; 0 for a bucket
 	Now        time.Time
@@ -53,11 +57,27 @@ func (s *Source) Read(ctx context.Context, db *postgres.DB, now time.Time) (f Fa
 		if f.Slot, f.HasSlot, err = wal.FindSlot(ctx, on, f.Chain.Manifest.Slot); err != nil {
 			return err
 		}
+		if f.Published, err = published(ctx, on, f.Chain.Manifest.Slot); err != nil {
+			return err
+		}
 		f.Triggers, err = ddl.Installed(ctx, on)
 		return err
 	})
 	return f, err
 }
+
+func published(ctx context.Context, on postgres.DBTX, name string) (is bool, err error) {
+	if err := on.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_publication AS p WHERE p.pubname = $1)", name).Scan(&is); err != nil {
+		return false, fmt.Errorf("find the archive's publication: %w", err)
+	}
+	return is, nil
+}
+
+// untriggered says that [ddl.Installed] is false. Since when is not known, so the archive cannot go on with a gap.
+const untriggered = "the archive's event triggers are missing or disabled, so changes of the schema are not archived: " + anew
+
+// anew is what begins an archive again.
+const anew = "run daymill archive remove, and then init with another place"
 
 const status = "daymill archive status"
 
@@ -72,7 +92,7 @@ func (f Facts) Checks() []health.Check {
 	return []health.Check{
 		check("archive", health.Broken, health.Bad, f.broken),
 		check("archive_proof", health.Broken, health.Bad, f.refuted),
-		check("archive_late", health.Behind, health.Wait, f.late),
+		check(Late, health.Behind, health.Wait, f.late),
 		check("archive_old", health.Behind, health.Wait, f.old),
 	}
 }
@@ -82,12 +102,16 @@ func (f Facts) broken() string {
 	switch {
 	case f.Unreadable != nil:
 		return "the archive cannot be read: " + f.Unreadable.Error()
+	case !f.HasSlot && !f.Published:
+		return chain.ErrRemoved.Error()
 	case !f.HasSlot:
 		return "the archive's slot is gone, so transactions are missing: daymill archive run, or a worker with DAYMILL_ARCHIVE, makes a new base"
 	case f.Slot.Lost():
 		return "the archive's slot was invalidated, so transactions are missing: daymill archive run, or a worker with DAYMILL_ARCHIVE, makes a new base"
+	case !f.Published:
+		return "the archive's publication is missing, so nothing can be archived: " + anew
 	case !f.Chain.Manifest.Detection && !f.Triggers:
-		return "the archive's event triggers are missing or disabled, so changes of the schema are not archived: run daymill archive remove, and then init with a new place"
+		return untriggered
 	case f.Chain.Gapped():
 		gap := f.Chain.Gaps[len(f.Chain.Gaps)-1]
 		return fmt.Sprintf("the archive has a gap from %s on, and no base after it yet: %s", gap.At.Format(time.RFC3339), gap.Reason)
