@@ -96,7 +96,7 @@ func Init(ctx context.Context, config Config, options Options) (m chain.Manifest
 		m.Detection, err = install(ctx, config.Source, m.Slot)
 	}
 	if err == nil {
-		m.Files, err = companions(ctx, config.Store)
+		m.Files, err = companions(ctx, config.Store, m)
 	}
 	if err == nil {
 		m, _, err = Begin(ctx, config, m, "the first", nil)
@@ -166,9 +166,13 @@ func install(ctx context.Context, source *postgres.DB, slot string) (detection b
 }
 
 // companions writes the files that a restore without Daymill needs.
-func companions(ctx context.Context, s *store.Store) (files []store.File, err error) {
+func companions(ctx context.Context, s *store.Store, m chain.Manifest) (files []store.File, err error) {
+	codec, err := m.Codec()
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range []struct{ name, text string }{
-		{"README.md", readme}, {"begin.sql", BeginSQL}, {"end.sql", EndSQL}, {"prelude.sql", Prelude}, {"restore.sh", restoreScript},
+		{"README.md", strings.ReplaceAll(readme, "GLOBALS", codec.Command("bases/POSITION/globals.sql"))}, {"begin.sql", BeginSQL}, {"end.sql", EndSQL}, {"prelude.sql", Prelude}, {"restore.sh", restoreScript},
 	} {
 		file, err := s.Put(ctx, c.name, func(to io.Writer) error {
 			_, err := io.WriteString(to, c.text)

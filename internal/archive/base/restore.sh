@@ -1,15 +1,28 @@
 #!/bin/sh
-# Restores this archive into an empty database: sh restore.sh CONNECTION [TIME]
+# Restores this archive into an empty database: sh restore.sh CONNECTION [TIME|POSITION]
 # IDENTITY names the file with the age identity that decrypts the archive, if it is encrypted.
 set -eu
 cd "$(dirname "$0")"
-at=${2:-9999}
-at=${at%Z}
-[ ${#at} -ne 19 ] || at=$at.000000
-case $at in
-  9999 | ????-??-??T??:??:??.??????) ;;
-  *) echo "$2 is not a time in UTC such as 2026-11-28T06:20:00" >&2; exit 2 ;;
-esac
+[ $# -gt 0 ] || { echo "name the database, and maybe a time or a position: sh restore.sh 'dbname=restored' 2026-11-28T06:20:00Z" >&2; exit 2; }
+
+# ask prints the answer to a query, in which :'at' is the second argument.
+ask() { printf '%s\n' "$2" | psql -X -q -A -t -v ON_ERROR_STOP=1 -v at="$3" -d "$1"; }
+
+# at is the target's time in UTC, lsn its position. Both are texts that sort like what they say.
+at=9999
+lsn=
+if [ $# -gt 1 ]; then
+  if printf '%s\n' "$2" | grep -Eq '^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$'; then
+    lsn=$(printf '%s\n' "$2" | tr a-f A-F | awk -F/ '{ print substr("0000000" $1, length($1)) "/" substr("0000000" $2, length($2)) }')
+  elif printf '%s\n' "$2" | grep -Eq '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?$'; then
+    # Postgres would round what is shorter than a microsecond up.
+    at=$(printf '%s\n' "$2" | sed -E 's/([.][0-9]{6})[0-9]+/\1/; s/T([0-9:.]+)$/T\1Z/')
+    at=$(ask "$1" "SELECT to_char(:'at'::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')" "$at")
+  else
+    echo "'$2' is neither a time such as 2026-11-28T06:20:00Z nor a position such as 0/194F310: leave it out to restore everything" >&2
+    exit 2
+  fi
+fi
 
 failed=$(mktemp)
 begun=
@@ -48,24 +61,35 @@ unpacked() {
   esac
 }
 
+# beyond reports whether the target is after a position and a time.
+beyond() {
+  [ -z "$lsn" ] || [ "$lsn" \> "$1" ] || return 1
+  [ "$at" \> "$2" ]
+}
+
 base=
 next=  # position of the base after it
 bases= # positions of all
 for json in bases/*/base.json; do
   bases="$bases $(value "$json" position)"
-  if [ "$at" \> "$(moment "$json" at)" ]; then
+  if beyond "$(value "$json" position)" "$(moment "$json" at)" || [ "$lsn" = "$(value "$json" position)" ]; then
     base=$(value "$json" position)
     next=
   elif [ -z "$next" ]; then
     next=$(value "$json" position)
   fi
 done
-[ -n "$base" ] || { echo "there is no base from before $at" >&2; exit 1; }
+if [ -z "$base" ]; then
+  for json in bases/*/base.json; do
+    echo "the archive begins at $(value "$json" position), $(value "$json" at): choose a later position or time" >&2
+    exit 1
+  done
+fi
 dir=bases/$(echo "$base" | tr / -)
 
 for json in gaps/*.json; do
   [ -e "$json" ] || continue
-  if ! [ "$(value "$json" from)" \< "$base" ] && [ "$at" \> "$(moment "$json" at)" ]; then
+  if ! [ "$(value "$json" from)" \< "$base" ] && beyond "$(value "$json" from)" "$(moment "$json" at)"; then
     echo "the archive has a gap from $(value "$json" at) on, to its next base: $(value "$json" reason)" >&2
     exit 1
   fi
@@ -104,7 +128,10 @@ for segment in $(ls segments 2>/dev/null | sed -n 's/\.sql.*//p' | sort -u); do
 done
 first=${segments# }
 first=$(echo "${first%% *}" | tr - /)
-if [ "$first" \> "$base" ]; then
+if [ "$lsn" = "$base" ]; then
+  first=${segments##* } # None is needed. The last one shows where the archive ends.
+  first=$(echo "$first" | tr - /)
+elif [ "$first" \> "$base" ]; then
   echo "the transactions between the base $base and $first were pruned, or are missing" >&2
   exit 1
 fi
@@ -173,9 +200,22 @@ for gap in $lost; do
 done
 final=$ended
 
+if [ "$lsn" = "$base" ]; then
+  segments=
+  open=
+elif [ "$lsn" \> "$end" ] && [ "$lsn" \> "$base" ]; then
+  echo "the archive does not have all transactions before $lsn${end:+: it ends at $end}${next:+, and has a base at $next}" >&2
+  exit 1
+fi
+
 # A base can be made before the transactions before it are written. Without a later base, nothing shows that later ones are not missing.
 if [ "$at" != 9999 ] && [ "$last" \< "$at" ] && { [ -z "$next" ] || [ "$end" \< "$next" ]; }; then
   echo "the archive does not have all transactions before ${next:+its base }${next:-that time}${last:+: its last one is of $last}" >&2
+  exit 1
+fi
+
+if [ "$(ask "$1" "SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user" '')" != t ]; then
+  echo "a restore needs a superuser: name one in the connection, such as 'dbname=restored user=postgres'" >&2
   exit 1
 fi
 
@@ -209,7 +249,7 @@ EMPTY
     else
       text "$(sums "segments/$segment.sql.json" | cut -c 67-)"
     fi
-  done | LC_ALL=C awk -v base="$base" -v at="$at" -v final="$final" -v open="${open-}" "$inside"'
+  done | LC_ALL=C awk -v base="$base" -v at="$at" -v lsn="$lsn" -v final="$final" -v open="${open-}" "$inside"'
     # Statements that change a row are sent to the server together, because each message costs a round trip.
     function flush() { if (held != "") print held ";"; held = ""; size = 0 }
     function statement(text) {
@@ -222,7 +262,7 @@ EMPTY
     /^-- Daymill archive, / { if (!over && end != "" && end != $NF) torn(); end = "none" }
     /^-- end of segment / { end = $NF }
     /^-- at / || /^BEGIN; -- / || /^COMMIT; -- / { here = $3 }
-    /^BEGIN; -- / { last = substr($4, 1, 26); if (last > at) over = 1; within = 1; skip = over || here < base }
+    /^BEGIN; -- / { last = substr($4, 1, 26); if (last > at || lsn != "" && here >= lsn) over = 1; within = 1; skip = over || here < base }
     # Later values of sequences are not left out, because a sequence must not be behind. Earlier values would be.
     !skip && (within || here >= base && /^SELECT setval[(]/) {
       if (/^(BEGIN|COMMIT); -- /) statement(substr($1, 1, length($1) - 1))

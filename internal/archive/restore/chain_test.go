@@ -324,6 +324,13 @@ func TestChain(t *testing.T) {
 		stop()
 		for _, p := range kept {
 			require.Equal(t, p.want, b.value(t, b.restored(t, restore.Config{Target: p.target}), state), fmt.Sprint(p.target))
+			argument := p.target.LSN.String()
+			if p.target.LSN == 0 {
+				argument = p.target.Time.Format(time.RFC3339Nano)
+			}
+			into := b.fresh(t)
+			b.script(t, into, argument)
+			require.Equal(t, p.want, b.value(t, into, state), argument)
 		}
 		_, err = restore.Run(t.Context(), restore.Config{Store: b.store, Into: b.fresh(t), Target: chain.Target{Time: time.Unix(1, 0)}})
 		require.ErrorContains(t, err, "the archive begins at")

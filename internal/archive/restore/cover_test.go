@@ -71,9 +71,19 @@ func (b *testBundle) exact(t *testing.T, m moment) {
 	t.Helper()
 	require.Equal(t, m.want, b.value(t, b.restored(t, restore.Config{Target: m.target}), rowsOfT))
 	require.Equal(t, m.want, b.value(t, b.restored(t, restore.Config{Target: chain.Target{Time: m.at}}), rowsOfT))
-	into := b.fresh(t)
-	b.script(t, into, m.at.UTC().Format(scriptTime))
-	require.Equal(t, m.want, b.value(t, into, rowsOfT))
+	for _, argument := range b.arguments(m) {
+		into := b.fresh(t)
+		b.script(t, into, argument)
+		require.Equal(t, m.want, b.value(t, into, rowsOfT), argument)
+	}
+}
+
+// arguments returns the forms of a moment that the script takes: with and without a zone, with more digits than Postgres has, and a position.
+func (*testBundle) arguments(m moment) []string {
+	return []string{
+		m.at.UTC().Format(scriptTime), m.at.In(time.FixedZone("", 5*3600+1800)).Format("2006-01-02T15:04:05.000000-07:00"),
+		m.at.UTC().Format(scriptTime) + "999Z", m.target.LSN.String(),
+	}
 }
 
 // denied is exact for a moment that is not covered.
@@ -85,6 +95,7 @@ func (b *testBundle) denied(t *testing.T, m moment, position, time, script strin
 	require.ErrorContains(t, err, time)
 	into := b.fresh(t)
 	require.Contains(t, b.refused(t, into, m.at.UTC().Format(scriptTime)), script)
+	require.NotContains(t, b.refused(t, into, m.target.LSN.String()), "the restore did not finish")
 	require.Equal(t, "true", b.value(t, into, "SELECT (to_regclass('t') IS NULL)::text"), "the script has restored something before it refused")
 }
 

@@ -287,7 +287,17 @@ func TestRestore(t *testing.T) {
 		b.script(t, into)
 		b.equal(t, into)
 		require.Contains(t, b.refused(t, into), "the database is not empty")
-		require.Contains(t, b.refused(t, b.fresh(t), "yesterday"), "is not a time")
+		for _, odd := range []string{"yesterday", "", "2026-02-30T00:00:00Z", "2026-02-03", "0/G", "1/2/3"} {
+			require.NotContains(t, b.refused(t, b.fresh(t), odd), "the restore did not finish", odd)
+		}
+		require.Contains(t, b.refused(t, b.fresh(t), "yesterday"), "is neither a time")
+		require.Contains(t, b.refused(t, b.fresh(t), "0/0"), "the archive begins at ")
+		require.Contains(t, b.refused(t, b.fresh(t), "FF/0"), "it ends at ")
+		require.Contains(t, b.refused(t), "name the database")
+		// The base alone, with nothing after it.
+		only := b.fresh(t)
+		b.script(t, only, b.chain(t).Bases[0].Position)
+		require.Equal(t, dump(t, b.restored(t, restore.Config{Target: chain.Target{LSN: b.baseAt(t)}}), "--schema-only"), dump(t, only, "--schema-only"))
 		// Without what a part needs, nothing is restored, and the script does not say that everything was.
 		path := b.path(b.chain(t).Bases[0].Files[0])
 		require.NoError(t, os.Rename(path, path+".age"))
@@ -347,6 +357,14 @@ func TestRestore(t *testing.T) {
 		require.NoError(t, base.Remove(t.Context(), b.db.DB, b.slot(t)))
 		b.psql(t, "-c", "CREATE TABLE afterwards (i int)", "-c", "INSERT INTO afterwards VALUES (1)", "-c", "UPDATE afterwards SET i = 2")
 	})
+}
+
+// baseAt returns the position of the first base.
+func (b *testBundle) baseAt(t *testing.T) pglogrepl.LSN {
+	t.Helper()
+	lsn, err := pglogrepl.ParseLSN(b.chain(t).Bases[0].Position)
+	require.NoError(t, err)
+	return lsn
 }
 
 // script runs the archive's script.

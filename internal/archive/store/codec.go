@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -73,6 +74,15 @@ func (c *Codec) Suffix() string {
 		suffix += ".age"
 	}
 	return suffix
+}
+
+// Command returns the command of a shell that prints the text of a file, whose name has no suffix of the codec.
+func (c *Codec) Command(name string) string {
+	name += c.Suffix()
+	if !c.Encrypted() {
+		return cmp.Or(map[string]string{Zstd: "zstd -dc ", Gzip: "gzip -dc "}[c.Compression], "cat ") + name
+	}
+	return "age -d -i key.txt " + name + map[string]string{Zstd: " | zstd -dc", Gzip: " | gzip -dc"}[c.Compression]
 }
 
 // Writer compresses and encrypts what is written. Closing it does not close to.
