@@ -323,10 +323,10 @@ func (c *archiveVerifyCmd) Run(ctx context.Context, a *app) error {
 type archiveRestoreCmd struct {
 	identityOption
 
-	Into  string `required:"" placeholder:"URL" help:"The database to restore into: empty, or with a restore that was interrupted. The role must be a superuser."`
-	At    string `placeholder:"TIME|LSN" help:"Restore up to this time or position, such as 2026-11-28T06:20:00Z or 0/194F310; the archive's end by default."`
-	Jobs  int    `default:"1" help:"How many parts of the base to restore at a time."`
-	Force bool   `help:"Restore into a database that is not empty."`
+	Into  string  `required:"" placeholder:"URL" help:"The database to restore into: empty, or with a restore that was interrupted. The role must be a superuser."`
+	At    *string `placeholder:"TIME|LSN" help:"Restore up to this time or position, such as 2026-11-28T06:20:00Z or 0/194F310; the archive's end by default."`
+	Jobs  int     `default:"1" help:"How many parts of the base to restore at a time."`
+	Force bool    `help:"Restore into a database that is not empty."`
 }
 
 // Run restores the archive into a database.
@@ -344,13 +344,9 @@ func (c *archiveRestoreCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer place.Close()
 	config := restore.Config{Store: place, Codec: codec, Into: c.Into, Force: c.Force, Jobs: c.Jobs, Progress: a.parts}
-	if c.At != "" {
-		var errLSN error
-		if config.Target.Time, err = time.Parse(time.RFC3339Nano, c.At); err != nil {
-			config.Target.LSN, errLSN = pglogrepl.ParseLSN(c.At)
-		}
-		if errLSN != nil {
-			return usagef("--at is neither a time such as 2026-11-28T06:20:00Z nor a position such as 0/194F310")
+	if c.At != nil {
+		if config.Target, err = target(*c.At); err != nil {
+			return err
 		}
 	}
 	result, err := restore.Run(ctx, config)
@@ -359,6 +355,18 @@ func (c *archiveRestoreCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.printf("restored the base %s and %s, up to %s\n", result.Base, plural(int64(result.Transactions), "transaction"), result.To)
 	return nil
+}
+
+// target reads the value of --at.
+func target(at string) (target chain.Target, err error) {
+	if target.Time, err = time.Parse(time.RFC3339Nano, at); err == nil {
+		return target, nil
+	}
+	if target.LSN, err = pglogrepl.ParseLSN(at); err != nil {
+		return target, usagef("--at is %q, which is neither a time such as 2026-11-28T06:20:00Z nor a position such as 0/194F310: leave it out to restore everything", at)
+	}
+	target.LSN = max(target.LSN, 1) // Zero would mean the end.
+	return target, nil
 }
 
 // parts shows the progress of a restore.

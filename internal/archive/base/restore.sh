@@ -70,7 +70,7 @@ beyond() {
 base=
 next=  # position of the base after it
 bases= # positions of all
-for json in bases/*/base.json; do
+for json in bases/[0-9A-F]*-*[0-9A-F]/base.json; do
   bases="$bases $(value "$json" position)"
   if beyond "$(value "$json" position)" "$(moment "$json" at)" || [ "$lsn" = "$(value "$json" position)" ]; then
     base=$(value "$json" position)
@@ -80,14 +80,14 @@ for json in bases/*/base.json; do
   fi
 done
 if [ -z "$base" ]; then
-  for json in bases/*/base.json; do
+  for json in bases/[0-9A-F]*-*[0-9A-F]/base.json; do
     echo "the archive begins at $(value "$json" position), $(value "$json" at): choose a later position or time" >&2
     exit 1
   done
 fi
 dir=bases/$(echo "$base" | tr / -)
 
-for json in gaps/*.json; do
+for json in gaps/[0-9A-F]*-*[0-9A-F].json; do
   [ -e "$json" ] || continue
   if ! [ "$(value "$json" from)" \< "$base" ] && beyond "$(value "$json" from)" "$(moment "$json" at)"; then
     echo "the archive has a gap from $(value "$json" at) on, to its next base: $(value "$json" reason)" >&2
@@ -119,7 +119,7 @@ whole() {
 begins=$(value manifest.json from)
 segments=
 all=
-for segment in $(ls segments 2>/dev/null | sed -n 's/\.sql.*//p' | sort -u); do
+for segment in $(ls segments 2>/dev/null | sed -nE 's/^([0-9A-F]{8}-[0-9A-F]{8})\.sql(\.(zst|gz))?(\.age)?(\.json)?$/\1/p' | sort -u); do
   from=$(echo "$segment" | tr - /)
   ! [ "$from" \< "$begins" ] || continue
   [ "$from" \> "$base" ] || segments=
@@ -138,7 +138,7 @@ fi
 
 # Where transactions are missing. A gap begins where the segment before it ends, and the chain continues at the first base after it.
 lost=" $(
-  for json in gaps/*.json; do
+  for json in gaps/[0-9A-F]*-*[0-9A-F].json; do
     if [ -e "$json" ] && [ "$(value "$json" kind)" = slot ]; then value "$json" from; fi
   done | tr '\n' ' '
 )"

@@ -29,14 +29,16 @@ var schemes = []string{"s3", "gs", "azblob"}
 // Open opens a directory (/backups/app, file:///backups/app) or a bucket (s3://bucket/app, gs://…, azblob://…), whose path is a prefix
 // of names.
 func Open(ctx context.Context, location string) (*store.Store, error) {
-	if !strings.Contains(location, "://") {
-		location = "file://" + location
+	if filepath.IsAbs(location) {
+		return store.Directory(location)
 	}
 	parsed, err := url.Parse(location)
 	switch {
 	case err != nil:
 		return nil, errors.New("the archive's URL cannot be read: write it as file:///backups/app or s3://bucket/app")
-	case parsed.Scheme == "file" && filepath.IsAbs(parsed.Path):
+	case parsed.Scheme == "file" && parsed.Host != "":
+		return nil, fmt.Errorf("the archive's URL names the host %s: write file:///%s for a directory", parsed.Host, parsed.Host+parsed.Path)
+	case parsed.Scheme == "file" && parsed.Opaque == "" && filepath.IsAbs(parsed.Path):
 		return store.Directory(parsed.Path)
 	case !slices.Contains(schemes, parsed.Scheme) || parsed.Host == "":
 		return nil, errors.New("the archive is neither a directory nor a bucket: write it as file:///backups/app, s3://bucket/app, gs://bucket/app or azblob://container/app")

@@ -117,7 +117,7 @@ type Chain struct {
 }
 
 // ErrNone means that there is no archive.
-var ErrNone = errors.New("there is no archive there: run daymill archive init")
+var ErrNone = errors.New("there is no archive there: correct DAYMILL_ARCHIVE or --archive, or run daymill archive init")
 
 // ErrUnfinished means that an archive was begun, and has no base yet.
 var ErrUnfinished = errors.New("the archive is not complete yet: if daymill archive init was interrupted, run it again")
@@ -170,7 +170,7 @@ func (r *Reader) Read(ctx context.Context, s *store.Store) (c Chain, err error) 
 	if err != nil {
 		return c, err
 	}
-	if c.Bases, err = readAll(ctx, s, slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, "/base.json") }), r.bases); err != nil {
+	if c.Bases, err = readAll(ctx, s, slices.DeleteFunc(names, func(name string) bool { return !baseNamed(name) }), r.bases); err != nil {
 		return c, err
 	}
 	if c.Gaps, err = list[Gap](ctx, s, gapsDir, r.rest); err != nil {
@@ -203,8 +203,8 @@ func list[T any](ctx context.Context, s *store.Store, dir string, known map[stri
 		return nil, err
 	}
 	for _, name := range names {
-		if !strings.HasSuffix(name, ".json") {
-			continue
+		if !named(dir, name) {
+			continue // It does not belong to the archive. See Strays.
 		}
 		one, has := known[name].(T)
 		if !has {
@@ -230,7 +230,7 @@ func AddGap(ctx context.Context, s *store.Store, g Gap) error {
 
 // AddProof writes a proof.
 func AddProof(ctx context.Context, s *store.Store, p Proof) error {
-	return s.PutJSON(ctx, proofsDir+p.At.UTC().Format("20060102T150405")+".json", p)
+	return s.PutJSON(ctx, proofsDir+p.At.UTC().Format(proofTime)+".json", p)
 }
 
 // End returns the position where the archive ends, and the commit time of its last transaction.
@@ -345,9 +345,10 @@ func (c *Chain) Choose(target Target) (base Base, err error) {
 	case len(c.Bases) == 0:
 		return base, errors.New("the archive has no complete base: run daymill archive base")
 	case !found:
-		return base, fmt.Errorf("the archive begins at %s, %s: choose a later position or time", c.Bases[0].Position, c.Bases[0].At.Format(time.RFC3339Nano))
+		return base, fmt.Errorf("the archive begins at %s, %s, and ends at %s, %s: choose a position or time between them",
+			c.Bases[0].Position, c.Bases[0].At.Format(time.RFC3339Nano), to, last.Format(time.RFC3339Nano))
 	case lsn > to:
-		return base, fmt.Errorf("the archive ends at %s: choose an earlier position", to)
+		return base, fmt.Errorf("the archive ends at %s, %s: choose an earlier position", to, last.Format(time.RFC3339Nano))
 	}
 	for _, g := range c.Gaps {
 		if g.From >= base.Position && beyond(g.From, g.At) {

@@ -78,7 +78,7 @@ func (c *Chain) Verify(ctx context.Context) (files int, err error) {
 		}
 		files++
 	}
-	return files, nil
+	return files, c.unmixed(ctx)
 }
 
 // VerifyFor verifies the files that a restore from a base needs: the base's files and the segments that follow it.

@@ -21,7 +21,6 @@ const (
 	// it writes the version to the archive.
 	detectEvery = 5 * time.Second
 	keepEvery   = time.Minute
-	seenName    = "schema.json"
 )
 
 // seen is a version of the schema that the database had at a position and a time. Nothing that was committed
@@ -59,7 +58,7 @@ func (d *detection) look(ctx context.Context, k *Keeper, again chan struct{}) er
 		return err // A base follows.
 	}
 	if d.sure.Version == "" {
-		if err := k.Store.ReadJSON(ctx, seenName, &d.sure); err != nil && !errors.Is(err, store.ErrMissing) {
+		if err := k.Store.ReadJSON(ctx, chain.SchemaName, &d.sure); err != nil && !errors.Is(err, store.ErrMissing) {
 			return err
 		}
 		d.last = d.sure
@@ -95,5 +94,5 @@ func (d *detection) look(ctx context.Context, k *Keeper, again chan struct{}) er
 		return nil
 	}
 	d.kept = now.At
-	return k.Store.PutJSON(ctx, seenName, d.sure)
+	return k.Store.PutJSON(ctx, chain.SchemaName, d.sure)
 }

@@ -1,6 +1,7 @@
 package restore_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +37,7 @@ func alteredByOneByte(t *testing.T, b *testBundle) {
 	for content, want := range map[string]string{
 		strings.Replace(whole, "12345", "12346", 1): "was modified after it was written",
 		whole[:len(whole)-7]:                        "is truncated",
+		whole + "\n":                                fmt.Sprintf("was modified after it was written: it has %d bytes, and had %d", len(whole)+1, len(whole)),
 	} {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 		_, err := archive.Verify(t.Context())

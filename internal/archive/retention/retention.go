@@ -106,10 +106,11 @@ func sweep(ctx context.Context, s *store.Store, plan Plan) error {
 	}
 	anchor, first := chain.BaseDir(plan.Anchor), segment.Name(plan.From)
 	incomplete := func(dir string) bool {
-		return plan.Anchor != "" && dir < anchor && !slices.Contains(names, dir+"base.json")
+		return plan.Anchor != "" && dir < anchor && segment.IsPosition(strings.TrimSuffix(strings.TrimPrefix(dir, "bases/"), "/")) && !slices.Contains(names, dir+"base.json")
 	}
 	for _, name := range names {
-		old := strings.HasPrefix(name, segment.Dir+"/") && name < first
+		_, own := segment.Position(name)
+		old := own && strings.HasPrefix(name, segment.Dir+"/") && name < first
 		if strings.HasPrefix(name, "bases/") {
 			old = incomplete(name[:strings.LastIndex(name, "/")+1])
 		}

@@ -59,6 +59,19 @@ const sealed = ".sql.json"
 // Name returns the name of the segment that begins at a position, without the suffixes of compression and encryption.
 func Name(position string) string { return Dir + "/" + strings.Replace(position, "/", "-", 1) + ".sql" }
 
+// Position returns the position of a segment's file, or of its seal; false if the name is not one of a segment.
+func Position(name string) (position string, is bool) {
+	stem, suffix, _ := strings.Cut(strings.TrimPrefix(name, Dir+"/"), ".")
+	known := slices.Contains([]string{"sql", "sql.json", "sql.zst", "sql.gz", "sql.age", "sql.zst.age", "sql.gz.age"}, suffix)
+	return strings.Replace(stem, "-", "/", 1), known && IsPosition(stem)
+}
+
+// IsPosition reports whether a text is a position as names of files have it.
+func IsPosition(text string) bool {
+	lsn, err := pglogrepl.ParseLSN(strings.Replace(text, "-", "/", 1))
+	return err == nil && text == strings.Replace(LSN(lsn), "/", "-", 1)
+}
+
 // List returns the seals of an archive in order, and the position of the current segment; empty if there is none. Seals do not change, so
 // List adds them to known, and does not read known ones again.
 func List(ctx context.Context, s *store.Store, known map[string]Seal) (seals []Seal, open string, err error) {
@@ -67,7 +80,9 @@ func List(ctx context.Context, s *store.Store, known map[string]Seal) (seals []S
 		return nil, "", err
 	}
 	for _, name := range names {
+		position, is := Position(name)
 		switch {
+		case !is: // It does not belong to the archive.
 		case strings.HasSuffix(name, sealed):
 			seal, has := known[name]
 			if !has {
@@ -79,7 +94,7 @@ func List(ctx context.Context, s *store.Store, known map[string]Seal) (seals []S
 			seals = append(seals, seal)
 		case strings.HasSuffix(name, ".sql") && s.Dir() != "" && !slices.Contains(names, name+".json"):
 			// Its seal was lost, or it is the current segment.
-			open = strings.Replace(strings.TrimSuffix(strings.TrimPrefix(name, Dir+"/"), ".sql"), "-", "/", 1)
+			open = position
 		}
 	}
 	return seals, open, nil

@@ -16,10 +16,15 @@ import (
 // Full is the used share of a disk, in percent, from which on a check warns.
 const Full = 80
 
-// Directory opens a directory, and creates it if it does not exist.
+// Directory opens a directory. The first file that is put into it creates it.
 func Directory(path string) (*Store, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		return nil, fmt.Errorf("open the archive's directory: %w", err)
+	case !info.IsDir():
+		return nil, fmt.Errorf("%s is a file: name a directory for the archive", path)
 	}
 	return &Store{Place: directory(path), dir: path}, nil
 }

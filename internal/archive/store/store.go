@@ -99,7 +99,9 @@ func (s *Store) Check(ctx context.Context, file File) error {
 	switch {
 	case err != nil:
 		return err
-	case now.Bytes != file.Bytes:
+	case now.Bytes > file.Bytes:
+		return fmt.Errorf("%s was modified after it was written: it has %d bytes, and had %d", file.Name, now.Bytes, file.Bytes)
+	case now.Bytes < file.Bytes:
 		return fmt.Errorf("%s is truncated: it has %d bytes, and had %d when it was written", file.Name, now.Bytes, file.Bytes)
 	case now.SHA256 != file.SHA256:
 		return fmt.Errorf("%s was modified after it was written: its checksum differs", file.Name)
