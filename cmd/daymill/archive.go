@@ -312,6 +312,7 @@ func (c *archiveVerifyCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer place.Close()
+	a.checking(archive.Size())
 	files, err := archive.Verify(ctx)
 	if err != nil {
 		return err
@@ -343,7 +344,7 @@ func (c *archiveRestoreCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer place.Close()
-	config := restore.Config{Store: place, Codec: codec, Into: c.Into, Force: c.Force, Jobs: c.Jobs, Progress: a.parts}
+	config := restore.Config{Store: place, Codec: codec, Into: c.Into, Force: c.Force, Jobs: c.Jobs, Checking: a.checking, Progress: a.parts}
 	if c.At != nil {
 		if config.Target, err = target(*c.At); err != nil {
 			return err
@@ -367,6 +368,11 @@ func target(at string) (target chain.Target, err error) {
 	}
 	target.LSN = max(target.LSN, 1) // Zero would mean the end.
 	return target, nil
+}
+
+// checking says that files are compared with their checksums.
+func (a *app) checking(files int, bytes int64) {
+	a.errorf("comparing %s, %s bytes, with their checksums\n", plural(int64(files), "file"), number(bytes))
 }
 
 // parts shows the progress of a restore.

@@ -60,11 +60,8 @@ func (c *Chain) across(position, until string) string {
 	return position
 }
 
-// Verify is Check, and also compares every file with its checksum. It returns the number of files.
-func (c *Chain) Verify(ctx context.Context) (files int, err error) {
-	if err := c.Check(); err != nil {
-		return 0, err
-	}
+// all returns the archive's files that have a checksum.
+func (c *Chain) all() []store.File {
 	all := append([]store.File{}, c.Manifest.Files...)
 	for i := range c.Bases {
 		all = append(append(all, c.Bases[i].Files...), c.Bases[i].Globals)
@@ -72,7 +69,18 @@ func (c *Chain) Verify(ctx context.Context) (files int, err error) {
 	for _, s := range c.Segments {
 		all = append(all, s.File)
 	}
-	for _, file := range all {
+	return all
+}
+
+// Size returns the number and the size of the files that Verify compares.
+func (c *Chain) Size() (files int, bytes int64) { return size(c.all()) }
+
+// Verify is Check, and also compares every file with its checksum. It returns the number of files.
+func (c *Chain) Verify(ctx context.Context) (files int, err error) {
+	if err := c.Check(); err != nil {
+		return 0, err
+	}
+	for _, file := range c.all() {
 		if err := c.store.Check(ctx, file); err != nil {
 			return files, err
 		}
@@ -81,16 +89,31 @@ func (c *Chain) Verify(ctx context.Context) (files int, err error) {
 	return files, c.unmixed(ctx)
 }
 
-// VerifyFor verifies the files that a restore from a base needs: the base's files and the segments that follow it.
+// filesFor returns the files that a restore from a base needs: the base's files and the segments that follow it.
+func (c *Chain) filesFor(base Base) []store.File {
+	all := slices.Clone(base.Files)
+	for _, s := range c.After(base) {
+		all = append(all, s.File)
+	}
+	return all
+}
+
+// SizeFor returns the number and the size of the files that VerifyFor verifies.
+func (c *Chain) SizeFor(base Base) (files int, bytes int64) { return size(c.filesFor(base)) }
+
+func size(files []store.File) (n int, bytes int64) {
+	for _, file := range files {
+		bytes += file.Bytes
+	}
+	return len(files), bytes
+}
+
+// VerifyFor verifies the files that a restore from a base needs.
 func (c *Chain) VerifyFor(ctx context.Context, base Base) error {
 	if err := c.Check(); err != nil {
 		return err
 	}
-	all := append([]store.File{}, base.Files...)
-	for _, s := range c.After(base) {
-		all = append(all, s.File)
-	}
-	for _, file := range all {
+	for _, file := range c.filesFor(base) {
 		if err := c.store.Check(ctx, file); err != nil {
 			return err
 		}

@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/restore"
+	"github.com/daymill/daymill/internal/archive/retention"
 	"github.com/daymill/daymill/internal/archive/segment"
 )
 
@@ -127,4 +129,23 @@ func TestCheck(t *testing.T) {
 	}
 	c.Segments = c.Segments[:1]
 	require.ErrorContains(t, c.Check(), "after "+at("4")+" comes the gap from "+at("6"))
+}
+
+// strayFiles: nothing reads files that somebody has put into the archive, and pruning does not delete them.
+func strayFiles(t *testing.T, b *testBundle) {
+	t.Helper()
+	strays := []string{"bases/.notes/list", "bases/notes/base.json", "gaps/notes.json", "notes", "proofs/notes.json", "segments/.notes", "segments/notes.sql", "segments/notes.sql.json"}
+	for _, name := range strays {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(b.archive, name)), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(b.archive, name), []byte("-"), 0o600))
+	}
+	_, err := retention.Prune(t.Context(), b.store, retention.Default(), time.Now())
+	require.NoError(t, err)
+	archive := b.chain(t)
+	found, err := archive.Strays(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, strays, found)
+	_, err = archive.Verify(t.Context())
+	require.EqualError(t, err, "bases/.notes/list does not belong to the archive, nor do 7 others: nothing reads it, so move it elsewhere")
+	b.equal(t, b.restored(t, restore.Config{}))
 }

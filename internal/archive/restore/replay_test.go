@@ -211,7 +211,7 @@ func interruptedSession(t *testing.T, b *testBundle) {
 			return
 		}
 		require.Eventually(t, func() bool {
-			return b.value(t, into, "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())") == "1"
+			return b.value(t, into, "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())") == "1"
 		}, time.Minute, 10*time.Millisecond)
 	}})
 	require.NoError(t, err)

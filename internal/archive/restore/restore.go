@@ -28,6 +28,8 @@ type Config struct {
 	Force  bool // also into a database that is not empty
 	// Quiet makes errors of psql have only their code, because its messages may have values of rows.
 	Quiet bool
+	// Checking is called before files are compared with their checksums, which may take minutes; may be nil.
+	Checking func(files int, bytes int64)
 	// Progress is called with each file, by one goroutine at a time; may be nil.
 	Progress func(name string, done, all int)
 }
@@ -40,8 +42,13 @@ type Result struct {
 	LastCommit   time.Time
 }
 
-// patience is how long a restore waits for the sessions of an interrupted one.
-const patience = 30 * time.Second
+const (
+	// patience is how long a restore waits for the sessions of an interrupted one.
+	patience = 30 * time.Second
+	// door is the key of the lock of a restore, and entry how long another one waits for it: the process of an interrupted one has just ended.
+	door  = "5074951365"
+	entry = "3s"
+)
 
 type restoration struct {
 	config   Config
@@ -67,8 +74,21 @@ func Run(ctx context.Context, config Config) (result Result, err error) {
 	if r.base, err = r.chain.Choose(config.Target); err != nil {
 		return result, err
 	}
-	if err := r.look(ctx); err != nil {
+	db, err := postgres.Open(ctx, postgres.Config{URL: config.Into, ApplicationName: "daymill archive restore", StatementTimeout: 2 * patience, LockTimeout: patience})
+	if err != nil {
 		return result, err
+	}
+	defer db.Close()
+	leave, err := enter(ctx, db)
+	if err != nil {
+		return result, err
+	}
+	defer leave()
+	if err := r.look(ctx, db); err != nil {
+		return result, err
+	}
+	if config.Checking != nil {
+		config.Checking(r.chain.SizeFor(r.base))
 	}
 	if err := r.chain.VerifyFor(ctx, r.base); err != nil {
 		return result, err
@@ -81,34 +101,54 @@ func Run(ctx context.Context, config Config) (result Result, err error) {
 	return r.result, r.replay(ctx)
 }
 
-// look checks that the database is empty or has an interrupted restore.
-func (r *restoration) look(ctx context.Context) error {
-	db, err := postgres.Open(ctx, postgres.Config{URL: r.config.Into, ApplicationName: "daymill archive restore", StatementTimeout: 2 * patience, LockTimeout: patience})
+// enter keeps other restores out of the database until leave is called: they would write the same rows. The psql of an interrupted restore does
+// not keep others out, but see look.
+func enter(ctx context.Context, db *postgres.DB) (leave func(), err error) {
+	conn, err := db.Acquire(ctx)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("connect to the database to restore into: %w", err)
 	}
-	defer db.Close()
-	_, err = db.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock("+lock+")")
+	_, err = conn.Exec(ctx, "SET idle_session_timeout = 0; SET lock_timeout = '"+entry+"'; SELECT pg_catalog.pg_advisory_lock("+door+")", pgx.QueryExecModeSimpleProtocol)
+	if postgres.IsLockTimeout(err) {
+		err = errors.New("another restore writes into this database: wait until it ends, or create a new database")
+	} else if err != nil {
+		err = fmt.Errorf("keep other restores out of the database: %w", err)
+	}
+	if err != nil {
+		conn.Release()
+		return nil, err
+	}
+	return func() {
+		_ = conn.Hijack().Close(context.WithoutCancel(ctx)) // It has the lock.
+	}, nil
+}
+
+// look checks that the database is empty or has an interrupted restore, and that the role is a superuser.
+func (r *restoration) look(ctx context.Context, db *postgres.DB) error {
+	_, err := db.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock("+lock+")")
 	if postgres.IsLockTimeout(err) {
 		return errors.New("another restore writes into the database, or the server still runs what an interrupted one has sent: wait until its session ends")
 	}
 	if err != nil {
 		return fmt.Errorf("check the database to restore into: %w", err)
 	}
-	var begun bool
+	var begun, super bool
+	var role string
 	var count int
 	err = db.QueryRow(ctx, `
 		SELECT pg_catalog.to_regclass('daymill_restore.restore') IS NOT NULL, (
 			SELECT count(*) FROM pg_catalog.pg_class AS c INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 			WHERE n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'
-		)`).Scan(&begun, &count)
+		), r.rolname::text, r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user`).Scan(&begun, &count, &role, &super)
 	switch {
 	case err != nil:
 		return fmt.Errorf("check the database to restore into: %w", err)
+	case !super:
+		return fmt.Errorf("the role %s is not a superuser, which a restore needs: give the URL of a superuser with --into", role)
 	case begun:
 		return r.resume(ctx, db)
 	case count > 0 && !r.config.Force:
-		return fmt.Errorf("the database to restore into is not empty, it has %s: create a new one, or use --force", text.Plural(int64(count), "relation"))
+		return fmt.Errorf("the database to restore into is not empty, it has %s: create a new one (or use --force to restore beside them)", text.Plural(int64(count), "relation"))
 	}
 	return nil
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/daymill/daymill/internal/archive/base"
 	"github.com/daymill/daymill/internal/archive/chain"
 	"github.com/daymill/daymill/internal/archive/restore"
-	"github.com/daymill/daymill/internal/archive/retention"
 	"github.com/daymill/daymill/internal/archive/store"
 	"github.com/daymill/daymill/internal/archive/stream"
 	"github.com/daymill/daymill/internal/pace"
@@ -284,21 +283,7 @@ func TestRestore(t *testing.T) {
 		b.psql(t, "-f", "testdata/workload.sql")
 		b.caughtUp(t)
 		stop()
-		// Nothing reads files that somebody has put there, and pruning does not delete them.
-		strays := []string{"bases/.notes/list", "bases/notes/base.json", "gaps/notes.json", "notes", "proofs/notes.json", "segments/.notes", "segments/notes.sql", "segments/notes.sql.json"}
-		for _, name := range strays {
-			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(b.archive, name)), 0o700))
-			require.NoError(t, os.WriteFile(filepath.Join(b.archive, name), []byte("-"), 0o600))
-		}
-		_, err := retention.Prune(t.Context(), b.store, retention.Default(), time.Now())
-		require.NoError(t, err)
-		archive := b.chain(t)
-		found, err := archive.Strays(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, strays, found)
-		_, err = archive.Verify(t.Context())
-		require.EqualError(t, err, "bases/.notes/list does not belong to the archive, nor do 7 others: nothing reads it, so move it elsewhere")
-		b.equal(t, b.restored(t, restore.Config{}))
+		strayFiles(t, b)
 		into := b.fresh(t)
 		b.script(t, into)
 		b.equal(t, into)
