@@ -370,6 +370,15 @@ func target(at string) (target chain.Target, err error) {
 	return target, nil
 }
 
+// waiting says what a proof waits for.
+func (a *app) waiting(position string, archiving bool) {
+	if archiving {
+		a.errorf("waiting until the archive has reached %s\n", position)
+		return
+	}
+	a.errorf("waiting until the archive has reached %s: no process archives the database, so start daymill archive run, or a worker with DAYMILL_ARCHIVE\n", position)
+}
+
 // checking says that files are compared with their checksums.
 func (a *app) checking(files int, bytes int64) {
 	a.errorf("comparing %s, %s bytes, with their checksums\n", plural(int64(files), "file"), number(bytes))
@@ -404,7 +413,7 @@ func (c *archiveProveCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	proved, err := proof.Run(ctx, proof.Config{
-		URL: config.URL, Store: config.Store, Codec: codec, Scratch: c.Scratch, Clock: config.Clock, Jobs: c.Jobs, Progress: a.parts,
+		URL: config.URL, Store: config.Store, Codec: codec, Scratch: c.Scratch, Clock: config.Clock, Jobs: c.Jobs, Progress: a.parts, Waiting: a.waiting,
 	})
 	if err != nil {
 		return err

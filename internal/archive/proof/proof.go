@@ -30,6 +30,8 @@ const (
 	DefaultPatience = 15 * time.Minute
 
 	lookEvery = 500 * time.Millisecond
+	// absent is how many looks in a row may find that no process archives: it may be about to start again.
+	absent = 60
 	// comparison is the time limit for one table's checksum.
 	comparison = 6 * time.Hour
 )
@@ -44,7 +46,13 @@ type Config struct {
 	Jobs     int
 	Patience time.Duration // DefaultPatience
 	Progress func(name string, done, all int)
+	// Waiting is called once if the archive has not reached the position of the comparison yet; may be nil. archiving is false if no process archives
+	// the database.
+	Waiting func(position string, archiving bool)
 }
+
+// ErrNobody means that no process archives the database, so that the archive cannot be compared with it.
+var ErrNobody = errors.New("no process archives the database, and a proof compares it as it is now: start daymill archive run, or a worker with DAYMILL_ARCHIVE, and prove again")
 
 // table is what is compared for one relation.
 type table struct {
@@ -120,7 +128,12 @@ func source(ctx context.Context, config Config) (position string, tables map[str
 func reached(ctx context.Context, config Config, position string) error {
 	reader := &chain.Reader{}
 	begun := config.Clock.Now()
-	for {
+	db, err := postgres.Open(ctx, postgres.Config{URL: config.URL, ApplicationName: "daymill archive prove"})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for looks, without := 1, 0; ; looks++ {
 		archive, err := reader.Read(ctx, config.Store)
 		if err != nil {
 			return err
@@ -131,6 +144,19 @@ func reached(ctx context.Context, config Config, position string) error {
 			return nil
 		case config.Clock.Now().Sub(begun) > config.Patience:
 			return fmt.Errorf("the archive is at %s, and did not reach %s within %s: check that daymill archive run, or a worker, archives this database", to, position, config.Patience)
+		}
+		slot, _, err := wal.FindSlot(ctx, db, archive.Manifest.Slot)
+		if err != nil {
+			return err
+		}
+		if looks == 1 && config.Waiting != nil {
+			config.Waiting(position, slot.Active)
+		}
+		if without++; slot.Active {
+			without = 0
+		}
+		if without > absent {
+			return ErrNobody
 		}
 		if err := config.Clock.Sleep(ctx, lookEvery); err != nil {
 			return err

@@ -216,6 +216,14 @@ func TestChain(t *testing.T) {
 		p = prove()
 		stop()
 		require.Contains(t, p.Failure, "was modified")
+		// Nobody archives.
+		waited := ""
+		_, err := proof.Run(t.Context(), proof.Config{
+			URL: b.db.URL, Store: b.store, Scratch: server.URL("postgres"), Clock: hastyClock{},
+			Waiting: func(position string, archiving bool) { waited = fmt.Sprint(position != "", archiving) },
+		})
+		require.ErrorIs(t, err, proof.ErrNobody)
+		require.Equal(t, "true false", waited)
 		archive = b.chain(t)
 		require.Equal(t, p.Failure, archive.Proofs[len(archive.Proofs)-1].Failure)
 	})
@@ -481,16 +489,4 @@ func (b *testBundle) value(t *testing.T, url, query string) (value string) {
 	defer conn.Close(t.Context())
 	require.NoError(t, conn.QueryRow(t.Context(), query).Scan(&value))
 	return value
-}
-
-// gone waits until nobody is connected to a database.
-func (b *testBundle) gone(t *testing.T, url string) {
-	t.Helper()
-	config, err := pgx.ParseConfig(url)
-	require.NoError(t, err)
-	require.Eventually(t, func() bool {
-		var count int
-		err := b.db.DB.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = $1", config.Database).Scan(&count)
-		return err == nil && count == 0
-	}, time.Minute, 10*time.Millisecond)
 }

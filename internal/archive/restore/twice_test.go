@@ -3,7 +3,9 @@ package restore_test
 import (
 	"net/url"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/daymill/daymill/internal/archive/restore"
@@ -55,4 +57,16 @@ func TestTwice(t *testing.T) {
 	require.Contains(t, b.refused(t, weak.String()), "a restore needs a superuser")
 	b.script(t, into)
 	b.equal(t, into)
+}
+
+// gone waits until nobody is connected to a database.
+func (b *testBundle) gone(t *testing.T, url string) {
+	t.Helper()
+	config, err := pgx.ParseConfig(url)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		var count int
+		err := b.db.DB.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = $1", config.Database).Scan(&count)
+		return err == nil && count == 0
+	}, time.Minute, 10*time.Millisecond)
 }
