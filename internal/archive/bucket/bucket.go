@@ -50,7 +50,9 @@ func Open(ctx context.Context, location string) (*store.Store, error) {
 	parsed.Path = ""
 	at, err := blob.OpenBucket(ctx, parsed.String())
 	if err != nil {
-		return nil, fmt.Errorf("open the archive's bucket: %w", err)
+		// The error has the URL, whose parameters may have a password.
+		reason := strings.ReplaceAll(err.Error(), parsed.String(), parsed.Scheme+"://"+parsed.Host)
+		return nil, errors.New("open the archive's bucket: " + strings.ReplaceAll(reason, parsed.RawQuery, "…"))
 	}
 	if err := opened(at); err != nil {
 		return nil, errors.Join(err, at.Close())

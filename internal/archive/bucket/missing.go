@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 
@@ -49,8 +50,12 @@ func opened(b *blob.Bucket) error {
 	return nil
 }
 
-// explained returns what to do about an error of a bucket, if the reason is that there are no credentials. Otherwise, it returns the error.
+// explained returns what to do about an error of a bucket, if the reason is that it cannot be reached, or that there are no credentials. Otherwise, it returns the error.
 func (b bucket) explained(ctx context.Context, err error) error {
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return fmt.Errorf("the archive's bucket %s cannot be reached: %w", b.host, network)
+	}
 	var client *s3.Client
 	if b.As(&client) {
 		if from := client.Options().Credentials; from != nil {

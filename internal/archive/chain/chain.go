@@ -128,6 +128,9 @@ func ReadManifest(ctx context.Context, s *store.Store) (m Manifest, err error) {
 	if errors.Is(err, store.ErrMissing) {
 		return m, ErrNone
 	}
+	if err == nil && m.Format > Format {
+		return m, fmt.Errorf("the archive has format %d, but this version of Daymill reads format %d: use a newer version", m.Format, Format)
+	}
 	if err == nil && m.Format != Format {
 		return m, fmt.Errorf("the archive has format %d, but this version reads format %d: begin a new archive with daymill archive remove and init", m.Format, Format)
 	}

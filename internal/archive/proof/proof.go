@@ -67,6 +67,9 @@ func Run(ctx context.Context, config Config) (proof chain.Proof, err error) {
 		config.Patience = DefaultPatience
 	}
 	begun := config.Clock.Now()
+	if err := usable(ctx, config.Scratch); err != nil {
+		return proof, err
+	}
 	position, want, err := source(ctx, config)
 	if err != nil {
 		return proof, err
@@ -164,11 +167,32 @@ func reached(ctx context.Context, config Config, position string) error {
 	}
 }
 
+// usable returns an error if no scratch database can be created: otherwise only the end of the wait for the archive would show it.
+func usable(ctx context.Context, server string) error {
+	parsed, err := url.Parse(server)
+	if err != nil || !strings.HasPrefix(parsed.Scheme, "postgres") {
+		return errors.New("the scratch server must be a URL such as postgres://postgres@127.0.0.1:5432/postgres")
+	}
+	db, err := postgres.Open(ctx, postgres.Config{URL: server, ApplicationName: "daymill archive prove"})
+	if err != nil {
+		return fmt.Errorf("the scratch server cannot be used: %w", err)
+	}
+	defer db.Close()
+	var super bool
+	if err := db.QueryRow(ctx, "SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user").Scan(&super); err != nil {
+		return fmt.Errorf("the scratch server cannot be used: %w", err)
+	}
+	if !super {
+		return errors.New("the role on the scratch server is not a superuser, which a restore needs: give the URL of a superuser")
+	}
+	return nil
+}
+
 // create creates a scratch database.
 func create(ctx context.Context, server string) (scratch string, drop func() error, err error) {
 	parsed, err := url.Parse(server)
-	if err != nil || !strings.HasPrefix(parsed.Scheme, "postgres") {
-		return "", nil, errors.New("the scratch server must be a URL such as postgres://postgres@127.0.0.1:5432/postgres")
+	if err != nil {
+		return "", nil, errors.New("the scratch server's URL cannot be read")
 	}
 	random := make([]byte, 6) //nolint:mnd // Names of scratch databases must differ.
 	_, _ = rand.Read(random)
