@@ -22,11 +22,11 @@ type archived struct {
 }
 
 // newArchived begins an archive of a new database on a server.
-func newArchived(t *testing.T, args ...string) *archived {
+func newArchived(t *testing.T) *archived {
 	t.Helper()
 	server := pgtest.Server(t, map[string]string{"wal_level": "logical"})
 	a := &archived{DB: pgtest.On(t, server, pgtest.Installed{EntityType: entity.Bigint, TimeZone: "UTC"}), dir: filepath.Join(t.TempDir(), "archive")}
-	a.ok(t, append([]string{"init"}, args...)...)
+	a.ok(t, "init")
 	return a
 }
 
@@ -94,6 +94,8 @@ func TestArchiveLife(t *testing.T) {
 	}
 	before := read()
 	require.NoError(t, base.Remove(t.Context(), a.DB.DB, before.Manifest.Slot)) // As somebody may do by hand.
+	require.Eventually(t, func() bool { return len(second.code) > 0 || len(read().Gaps) > 0 }, waitFor, tick)
+	require.Empty(t, read().Gaps)
 	require.Equal(t, exitFailed, <-second.code)
 	require.Contains(t, second.stderr.String(), "the archive was removed from its database")
 	after := read()

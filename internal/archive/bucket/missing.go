@@ -52,8 +52,7 @@ func opened(b *blob.Bucket) error {
 
 // explained returns what to do about an error of a bucket, if the reason is that it cannot be reached, or that there are no credentials. Otherwise, it returns the error.
 func (b bucket) explained(ctx context.Context, err error) error {
-	var network *net.OpError
-	if errors.As(err, &network) {
+	if network, is := errors.AsType[*net.OpError](err); is {
 		return fmt.Errorf("the archive's bucket %s cannot be reached: %w", b.host, network)
 	}
 	var client *s3.Client
