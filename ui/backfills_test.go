@@ -1,6 +1,7 @@
 package ui_test
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -140,15 +141,15 @@ func TestBackfills(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.db.RawEvents(t)
-		s.db.Do(t, `INSERT INTO analytics.rollup_dates (metric_date, state, completed_at, events, entities)
-			SELECT d, 'complete', '2026-03-12', 1000, 10 FROM generate_series('2026-03-01'::date, '2026-03-09', '1 day') AS d`)
+		s.db.Do(t, `INSERT INTO analytics.rollup_dates (metric_date, state, run_id, scan_run_id, complete_run_id, completed_at, events, entities)
+			SELECT d, 'complete', 1, 1, 1, '2026-03-12', 1000, 10 FROM generate_series('2026-03-01'::date, '2026-03-09', '1 day') AS d`)
 		tx, err := s.db.Begin(t.Context())
 		require.NoError(t, err)
+		defer func() { require.NoError(t, tx.Rollback(context.WithoutCancel(t.Context()))) }()
 		_, err = tx.Exec(t.Context(), "LOCK TABLE public.raw_events IN ACCESS EXCLUSIVE MODE")
 		require.NoError(t, err)
 		require.Contains(t, s.get(t, "/backfills?"+form).body, "<dt>With events</dt><dd>at least 9</dd>", "the last date is not known")
 		require.Contains(t, s.get(t, "/backfills?"+strings.Replace(form, "03-10", "03-09", 1)).body, "<dt>With events</dt><dd>9</dd>")
-		require.NoError(t, tx.Rollback(t.Context()))
 	})
 
 	t.Run("Start", func(t *testing.T) {

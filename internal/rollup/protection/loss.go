@@ -42,7 +42,7 @@ func (s Survey) Erased() (sum int64) {
 var errOver = errors.New("the time limit was reached")
 
 // Look counts the events of dates that a run has completed, and returns those that have lost events. When budget runs out, it
-// stops after the current statement.
+// stops after the current statement. The rest is uncounted then, and also if a statement does not end in time.
 func Look(
 	ctx context.Context, primary, source *postgres.DB, clock pace.Clock, dates []date.Date, budget time.Duration,
 ) (survey Survey, err error) {
@@ -76,7 +76,7 @@ func Look(
 	for i, row := range recorded {
 		bounds := date.Bounds{From: row.FromInstant, To: row.ToInstant}
 		events, err := Count(ctx, session, pacer, bounds, row.Events, alive)
-		if errors.Is(err, errOver) {
+		if errors.Is(err, errOver) || postgres.IsTimeout(err) || postgres.IsLockTimeout(err) { // Somebody may have locked the events.
 			survey.Uncounted = len(recorded) - i
 			break
 		}
