@@ -2,7 +2,7 @@
 // of rows, and this package turns the message into a statement that repeats the change.
 //
 // The triggers know the text that the client sent. The text may have several statements, or call a function that ran the statement.
-// [Reader] finds the statement in the text. If it cannot, the change is lost, and the archive needs a new base.
+// [Text] finds the statement in the text. If it cannot, the change is lost, and the archive needs a new base.
 package ddl
 
 import (
@@ -103,8 +103,8 @@ type Message struct {
 	Temporary []string `json:"temporary"`
 	// Passing has the names of the functions of rows of temporary tables, if the statement is a GRANT or REVOKE, and no other function has the name.
 	Passing []string `json:"passing"`
-	PID     int      `json:"pid"`
-	At      string   `json:"at"` // when the client sent the query
+	// Place is how many statements of the text had come before, if the text has several. Event triggers of an earlier version do not send it.
+	Place   *int     `json:"place"`
 	Table   string   `json:"table"`
 	Columns []string `json:"columns"`
 	Reason  string   `json:"reason"`

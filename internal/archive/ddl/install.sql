@@ -2,7 +2,8 @@
 -- place among the rows. A message is JSON; internal/archive/ddl reads it. Nothing here may make the application's statement fail: if a
 -- change cannot be written, the triggers write that it is lost, and the archive makes a new base.
 --
--- The triggers run for every role, with the rights of their owner. No other role may use the schema.
+-- The triggers run for every role, with the rights of their owner. No other role may use the schema. Each function sets the settings that its texts
+-- depend on, because the application's session may have others: without standard_conforming_strings, 'pg\_%' is also the name of a schema pgboss.
 CREATE SCHEMA daymill_archive;
 REVOKE ALL ON SCHEMA daymill_archive FROM PUBLIC;
 
@@ -17,7 +18,7 @@ ALTER TABLE daymill_archive.secret ENABLE ROW LEVEL SECURITY;
 -- say writes a message that is part of the transaction. Postgres sorts a message by its end, which is where the next record begins. If
 -- that were a change of another subtransaction, their order would be undefined. So an empty message follows.
 CREATE FUNCTION daymill_archive.say(the_message json) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
     SELECT pg_logical_emit_message(true, s.prefix, the_message::text) FROM daymill_archive.secret AS s;
     SELECT pg_logical_emit_message(true, 'daymill_archive.pad', '');
@@ -25,36 +26,71 @@ $$;
 REVOKE ALL ON FUNCTION daymill_archive.say(json) FROM PUBLIC;
 
 -- keep and kept pass a value from one trigger to later ones of the same transaction. They use settings, which every role may set, so a
--- value counts only with a seal that is made with the secret.
-CREATE FUNCTION daymill_archive.seal(the_name text, the_value text) RETURNS text
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- value counts only with a seal that is made with the secret, of the transaction.
+CREATE FUNCTION daymill_archive.seal(the_name text, the_value text, of_what text) RETURNS text
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
-    SELECT encode(sha256(convert_to(concat_ws(' ', s.prefix, pg_current_xact_id(), the_name, the_value, s.prefix), 'UTF8')), 'hex')
+    SELECT encode(sha256(convert_to(concat_ws(' ', s.prefix, of_what, the_name, the_value, s.prefix), 'UTF8')), 'hex')
     FROM daymill_archive.secret AS s
 $$;
 
 CREATE FUNCTION daymill_archive.keep(the_name text, the_value text) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT set_config('daymill_archive.' || the_name, daymill_archive.seal(the_name, the_value) || the_value, true) $$;
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
+AS $$ SELECT set_config('daymill_archive.' || the_name, daymill_archive.seal(the_name, the_value, pg_current_xact_id()::text) || the_value, true) $$;
 
 CREATE FUNCTION daymill_archive.kept(the_name text) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
     the_setting text := coalesce(current_setting('daymill_archive.' || the_name, true), '');
 BEGIN
-    IF the_setting <> '' AND left(the_setting, 64) = daymill_archive.seal(the_name, substr(the_setting, 65)) THEN
+    IF the_setting <> '' AND left(the_setting, 64) = daymill_archive.seal(the_name, substr(the_setting, 65), pg_current_xact_id()::text) THEN
         RETURN substr(the_setting, 65);
     END IF;
     RETURN '';
 END
 $$;
 
+-- place returns how many statements of the same text have ended before and were not rolled back, so that the reader finds this one in the text. It
+-- is NULL if the text has one statement, or if too many texts are counted. The count is in a setting that is not local to the transaction, because
+-- a text may have several transactions. What is rolled back is not counted, because the setting is rolled back, too. The seal is of one message of
+-- the client, so an older value does not count.
+CREATE FUNCTION daymill_archive.place(the_context text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
+AS $$
+DECLARE
+    inner_context text := substr(the_context, strpos(the_context, E'\n') + 1);
+    the_text text := CASE WHEN strpos(the_context, E'\n') > 0 AND starts_with(inner_context, 'SQL statement "') THEN inner_context ELSE current_query() END;
+    the_name text := concat_ws(' ', 'place', pg_backend_pid(), extract(epoch FROM statement_timestamp()));
+    the_setting text := coalesce(current_setting('daymill_archive.place', true), '');
+    counts jsonb := '{}';
+    the_key text;
+    the_place bigint;
+BEGIN
+    IF the_text !~ ';\s*[^\s"]' THEN
+        RETURN NULL;
+    END IF;
+    IF the_setting <> '' AND left(the_setting, 64) = daymill_archive.seal(the_name, substr(the_setting, 65), '') THEN
+        counts := substr(the_setting, 65)::jsonb;
+    END IF;
+    the_key := hashtextextended(the_context || the_text COLLATE "C", 0)::text;
+    IF counts ? 'many' OR length(the_setting) > 10000 AND NOT counts ? the_key THEN
+        counts := '{"many": 0}';
+    ELSE
+        the_place := coalesce((counts ->> the_key)::bigint, 0);
+        counts := counts || jsonb_build_object(the_key, the_place + 1);
+    END IF;
+    PERFORM set_config('daymill_archive.place', daymill_archive.seal(the_name, counts::text, '') || counts::text, false);
+    RETURN the_place;
+END
+$$;
+REVOKE ALL ON FUNCTION daymill_archive.place(text) FROM PUBLIC;
+
 -- ship sends all rows of a table, because rows that a statement has rewritten are not in the WAL as changes.
 CREATE FUNCTION daymill_archive.ship(the_table oid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
-SET bytea_output = 'hex' SET extra_float_digits = 3 SET lc_monetary = 'C' SET quote_all_identifiers = off SET row_security = off
+SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
+SET bytea_output = 'hex' SET extra_float_digits = 3 SET lc_monetary = 'C' SET row_security = off
 AS $$
 DECLARE
     the_name text;
@@ -81,7 +117,7 @@ REVOKE ALL ON FUNCTION daymill_archive.ship(oid) FROM PUBLIC;
 
 -- mine reports whether this transaction wrote a row of a catalog, given the row's xmin.
 CREATE FUNCTION daymill_archive.mine(the_xmin xid) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
     here bigint := pg_current_xact_id()::text::bigint;
@@ -107,7 +143,7 @@ SELECT a.attrelid, a.attname FROM pg_catalog.pg_attribute AS a WHERE a.attidenti
 -- identify makes every table's updates and deletes identify their row: without a key, by the whole row. Otherwise the publication would
 -- make them fail.
 CREATE FUNCTION daymill_archive.identify() RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
     the_statement text;
@@ -138,8 +174,8 @@ REVOKE ALL ON FUNCTION daymill_archive.identify() FROM PUBLIC;
 -- no row is rewritten.
 CREATE FUNCTION daymill_archive.missing() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
-SET bytea_output = 'hex' SET extra_float_digits = 3 SET lc_monetary = 'C' SET quote_all_identifiers = off
+SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'
+SET bytea_output = 'hex' SET extra_float_digits = 3 SET lc_monetary = 'C'
 AS $$
 DECLARE
     the record;
@@ -171,7 +207,7 @@ INSERT INTO daymill_archive.role (name, super) SELECT r.rolname, r.rolsuper FROM
 
 -- roles sends the roles that were made since, because a statement may need them, and Postgres fires no event trigger for CREATE ROLE.
 CREATE FUNCTION daymill_archive.roles() RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
     the record;
@@ -192,7 +228,7 @@ REVOKE ALL ON FUNCTION daymill_archive.roles() FROM PUBLIC;
 -- created returns the CREATE TABLE of a table that a query filled. The table's rows come before its message, so the reader creates the
 -- table with the first row. This statement is for a table without rows.
 CREATE FUNCTION daymill_archive.created(the_table oid) RETURNS text
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE sql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
     SELECT format('CREATE %sTABLE IF NOT EXISTS %I.%I (%s)', CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END, n.nspname, c.relname, coalesce((
             SELECT string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum)
@@ -239,7 +275,7 @@ $$;
 -- of pg_database_owner), because Postgres fires no event trigger for GRANT role, and whether it may create schemas, which belongs to the database.
 -- A superuser has all of them. It is only mentioned if the archive knows the role as another one, because nor is there an event trigger for ALTER ROLE.
 CREATE FUNCTION daymill_archive.rights(the_settings json) RETURNS json
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
     SELECT the_settings::jsonb || coalesce((
         SELECT CASE WHEN NOT r.rolsuper THEN jsonb_build_object('member', ARRAY(
@@ -252,11 +288,14 @@ $$;
 
 -- begun marks the beginning of statements whose rows come before their own message.
 CREATE FUNCTION daymill_archive.begun() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
     the_caller json := current_setting('daymill_archive.caller')::json;
 BEGIN
+    IF tg_tag LIKE '%EXTENSION' THEN -- Until it ends, the statements are those of its script.
+        PERFORM daymill_archive.keep('extension', 'on');
+    END IF;
     PERFORM daymill_archive.roles();
     PERFORM daymill_archive.say(json_build_object('kind', 'begin', 'tag', tg_tag,
         'settings', daymill_archive.rights(json_build_object('role', the_caller #>> '{settings,role}'))));
@@ -267,7 +306,7 @@ $$;
 
 -- rewritten records which tables a statement rewrites.
 CREATE FUNCTION daymill_archive.rewritten() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 BEGIN
     PERFORM daymill_archive.keep('rewritten', daymill_archive.kept('rewritten') || ' ' || pg_event_trigger_table_rewrite_oid());
@@ -279,20 +318,23 @@ $$;
 
 -- dropped records whether a statement drops only temporary objects. If it also drops others, dropped records statements for those.
 CREATE FUNCTION daymill_archive.dropped() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
     temporary bigint;
     permanent text;
+    names text;
 BEGIN
     SELECT count(*) FILTER (WHERE o.passing),
-        string_agg(format('DROP %s IF EXISTS %s CASCADE', upper(o.object_type), o.object_identity), '; ') FILTER (WHERE NOT o.passing)
-    INTO temporary, permanent
+        string_agg(format('DROP %s IF EXISTS %s CASCADE', upper(o.object_type), o.object_identity), '; ') FILTER (WHERE NOT o.passing),
+        coalesce(json_agg(o.object_identity) FILTER (WHERE o.place <= 20), '[]')::text
+    INTO temporary, permanent, names
     FROM (
         -- Rules, triggers and policies of a temporary table do not count as temporary.
-        SELECT object_type, object_identity, is_temporary OR object_identity ~ '\mpg_temp(_\d+)?\.' AS passing
+        SELECT object_type, object_identity, is_temporary OR object_identity ~ '\mpg_temp(_\d+)?\.' AS passing, row_number() OVER () AS place
         FROM pg_event_trigger_dropped_objects() WHERE original
     ) AS o;
+    PERFORM daymill_archive.keep('dropped_names', names);
     PERFORM daymill_archive.keep('dropped', CASE WHEN temporary = 0 THEN '' WHEN permanent IS NULL THEN 'temporary' ELSE permanent END);
 EXCEPTION WHEN OTHERS THEN
     PERFORM daymill_archive.say(json_build_object('kind', 'lost', 'tag', tg_tag, 'reason', SQLERRM));
@@ -301,8 +343,8 @@ END
 $$;
 
 -- emit writes the message of a statement that has ended, and the values that its text does not have.
-CREATE FUNCTION daymill_archive.emit(the_tag text, the_context text, the_settings json) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION daymill_archive.emit(the_tag text, the_context text, the_settings json, the_place bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
     objects json;
@@ -311,6 +353,7 @@ DECLARE
     count_temporary bigint;
     count_extension bigint;
     dropped text := daymill_archive.kept('dropped');
+    dropped_names text := daymill_archive.kept('dropped_names');
     rewritten text := daymill_archive.kept('rewritten');
     skip text := '';
     statement text;
@@ -320,10 +363,7 @@ DECLARE
     passing json;
     the_table text;
 BEGIN
-    IF daymill_archive.kept('quiet') = 'on' THEN
-        RETURN;
-    END IF;
-    PERFORM daymill_archive.keep('dropped', ''), daymill_archive.keep('rewritten', '');
+    PERFORM daymill_archive.keep('dropped', ''), daymill_archive.keep('dropped_names', ''), daymill_archive.keep('rewritten', '');
     SELECT count(*), count(*) FILTER (WHERE c.schema_name LIKE 'pg\_temp%' OR c.object_identity ~ '\mpg_temp(_\d+)?\.'
             OR c.classid = 'pg_statistic_ext'::regclass AND EXISTS (
                 SELECT FROM pg_statistic_ext AS x INNER JOIN pg_class AS t ON t.oid = x.stxrelid WHERE x.oid = c.objid AND t.relnamespace = pg_my_temp_schema()
@@ -351,6 +391,9 @@ BEGIN
     ELSIF the_tag LIKE 'DROP %' AND dropped <> '' THEN
         statement := dropped;
     END IF;
+    IF the_tag LIKE 'DROP %' AND dropped_names <> '' THEN
+        objects := dropped_names::json;
+    END IF;
     IF skip <> '' AND the_tag NOT IN ('CREATE TABLE AS', 'SELECT INTO', 'CREATE EXTENSION', 'ALTER EXTENSION') THEN
         RETURN;
     END IF;
@@ -375,8 +418,8 @@ BEGIN
     END IF;
     PERFORM daymill_archive.roles();
     PERFORM daymill_archive.say(json_build_object('kind', 'end', 'tag', the_tag, 'skip', skip, 'query', current_query(), 'context', the_context,
-        'settings', daymill_archive.rights(the_settings), 'objects', objects, 'sql', statement, 'bodies', bodies, 'bound', bound, 'temporary', temporary, 'passing', passing, 'pid', pg_backend_pid(),
-        'at', extract(epoch FROM statement_timestamp())::text));
+        'settings', daymill_archive.rights(the_settings), 'objects', objects, 'sql', statement, 'bodies', bodies, 'bound', bound, 'temporary', temporary, 'passing', passing,
+        'place', the_place));
     INSERT INTO daymill_archive.identity (relation, name)
     SELECT a.attrelid, a.attname FROM pg_event_trigger_ddl_commands() AS c
     INNER JOIN pg_attribute AS a ON a.attrelid = c.objid AND a.attidentity = 'a'
@@ -395,14 +438,30 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- ended archives a statement that has ended.
+-- ended archives a statement that has ended. It counts it first, because emit may fail.
 CREATE FUNCTION daymill_archive.ended() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
     the_caller json := current_setting('daymill_archive.caller')::json;
+    the_place bigint;
 BEGIN
-    PERFORM daymill_archive.emit(tg_tag, the_caller ->> 'context', the_caller -> 'settings');
+    IF daymill_archive.kept('quiet') = 'on' OR tg_tag = 'REINDEX' THEN
+        RETURN;
+    END IF;
+    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
+        PERFORM daymill_archive.keep('extension', '');
+    ELSIF daymill_archive.kept('extension') = 'on' THEN
+        RETURN;
+    END IF;
+    IF tg_tag NOT IN ('CREATE TABLE AS', 'SELECT INTO', 'REASSIGN OWNED') THEN
+        BEGIN
+            the_place := daymill_archive.place(the_caller ->> 'context');
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'daymill could not count %: %', tg_tag, SQLERRM;
+        END;
+    END IF;
+    PERFORM daymill_archive.emit(tg_tag, the_caller ->> 'context', the_caller -> 'settings', the_place);
 END
 $$;
 

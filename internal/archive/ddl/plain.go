@@ -11,7 +11,7 @@ func (s statement) plain(m Message) string {
 	if len(s.tokens) < 2 { //nolint:mnd // A verb and an object.
 		return s.text
 	}
-	s = s.bounded(m.Bound)
+	s = s.bounded(m)
 	switch verb, object := s.tokens[0].text, s.object(); {
 	case s.largeObject():
 		return ""
@@ -93,9 +93,10 @@ func (s statement) concurrently() []edit {
 
 // tablespaces returns the clauses TABLESPACE name and USING INDEX TABLESPACE name of a CREATE. Columns and tables may have that name, too.
 func (s statement) tablespaces() (edits []edit) {
+	query := s.as()
 	for i, t := range s.tokens {
-		if t.depth == 0 && t.text == "AS" {
-			break // A query follows.
+		if i == query {
+			break
 		}
 		if e, is := s.indexTablespace(i); is {
 			edits = append(edits, e)
@@ -122,7 +123,7 @@ func (s statement) indexTablespace(i int) (edit, bool) {
 	return edit{s.tokens[i-words].start, s.tokens[i+1].end, ""}, true
 }
 
-func isName(t token) bool { return isWord(t.text[0]) || t.text[0] == '"' }
+func isName(t token) bool { return t.kind == word || t.kind == name }
 
 // moves reports whether the statement moves everything of a tablespace to another one: ALTER TABLE ALL IN TABLESPACE.
 func (s statement) moves() bool {
@@ -159,8 +160,8 @@ func (s statement) alter() string {
 
 // bounded returns the CREATE TABLE of a partition with its bounds from the catalog, if the text has a value that is computed, such as
 // current_timestamp.
-func (s statement) bounded(bound string) statement {
-	if bound == "" {
+func (s statement) bounded(m Message) statement {
+	if m.Bound == "" {
 		return s
 	}
 	from := 0
@@ -183,15 +184,15 @@ func (s statement) bounded(bound string) statement {
 	if !computed {
 		return s
 	}
-	made := split(s.without([]edit{{s.tokens[from-1].start, s.tokens[to].end, bound}}), false)
+	made := split(s.without([]edit{{s.tokens[from-1].start, s.tokens[to].end, m.Bound}}), m.Settings["standard_conforming_strings"] == "off")
 	return made[0]
 }
 
 // constant reports whether a token within a partition's bounds is a value or punctuation.
 func constant(t token) bool {
 	switch t.text {
-	case "MINVALUE", "MAXVALUE", "NULL", "TRUE", "FALSE", "MODULUS", "REMAINDER", "E":
+	case "MINVALUE", "MAXVALUE", "NULL", "TRUE", "FALSE", "MODULUS", "REMAINDER":
 		return true
 	}
-	return !isWord(t.text[0]) || t.text[0] >= '0' && t.text[0] <= '9'
+	return t.kind != word && t.kind != name
 }

@@ -12,9 +12,8 @@ import (
 // The archive's list of gaps is not encrypted, and pages and alerts show it.
 func TestReader_TextHasNoValues(t *testing.T) {
 	t.Parallel()
-	reader := &ddl.Reader{}
 	for _, query := range []string{"SELECT make('hunter2')", "ALTER ROLE app PASSWORD 'hunter2'; SELECT make()"} {
-		_, err := reader.Text(ddl.Message{Tag: "CREATE TABLE", Query: query})
+		_, err := ddl.Text(ddl.Message{Tag: "CREATE TABLE", Query: query})
 		require.ErrorIs(t, err, ddl.ErrLost)
 		require.NotContains(t, err.Error(), "hunter2")
 		require.Contains(t, err.Error(), query[:6])
@@ -24,9 +23,8 @@ func TestReader_TextHasNoValues(t *testing.T) {
 // An index that a failed CREATE INDEX CONCURRENTLY has left is not in the archive.
 func TestReader_DropIndex(t *testing.T) {
 	t.Parallel()
-	reader := &ddl.Reader{}
 	for _, query := range []string{`DROP INDEX CONCURRENTLY "a b", c`, `drop index if exists "a b", c;`, `DROP INDEX "a b", c`} {
-		text, err := reader.Text(ddl.Message{Tag: "DROP INDEX", Query: query})
+		text, err := ddl.Text(ddl.Message{Tag: "DROP INDEX", Query: query})
 		require.NoError(t, err)
 		require.Equal(t, `DROP INDEX IF EXISTS "a b", c`, text)
 	}
@@ -50,7 +48,7 @@ func TestReader_Tablespace(t *testing.T) {
 		{"ALTER TABLE", "ALTER TABLE t DETACH PARTITION p FINALIZE", ""},
 		{"CREATE VIEW", "CREATE VIEW v AS SELECT i TABLESPACE FROM t", "CREATE VIEW v AS SELECT i TABLESPACE FROM t"},
 	} {
-		text, err := (&ddl.Reader{}).Text(ddl.Message{Tag: c.tag, Query: c.query})
+		text, err := ddl.Text(ddl.Message{Tag: c.tag, Query: c.query})
 		require.NoError(t, err)
 		require.Equal(t, c.want, text)
 	}
@@ -71,7 +69,7 @@ func TestReader_Bound(t *testing.T) {
 		{"CREATE TABLE p PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 1)", "CREATE TABLE p PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 1)"},
 		{"CREATE TABLE p PARTITION OF t DEFAULT", "CREATE TABLE p PARTITION OF t DEFAULT"},
 	} {
-		text, err := (&ddl.Reader{}).Text(ddl.Message{Tag: "CREATE TABLE", Query: c.query, Bound: bound})
+		text, err := ddl.Text(ddl.Message{Tag: "CREATE TABLE", Query: c.query, Bound: bound})
 		require.NoError(t, err)
 		require.Equal(t, c.want, text)
 	}
@@ -88,7 +86,7 @@ func TestReader_LikeTemporary(t *testing.T) {
 		"CREATE TABLE t (LIKE kept, v text CHECK (v LIKE passing))":  false,
 		"CREATE TABLE passing (v text DEFAULT 'LIKE', passing text)": false,
 	} {
-		_, err := (&ddl.Reader{}).Text(ddl.Message{Tag: "CREATE TABLE", Query: query, Temporary: []string{"passing", "Pass ing"}})
+		_, err := ddl.Text(ddl.Message{Tag: "CREATE TABLE", Query: query, Temporary: []string{"passing", "Pass ing"}})
 		if !lost {
 			require.NoError(t, err, query)
 			continue
@@ -111,7 +109,7 @@ func TestReader_LargeObject(t *testing.T) {
 		{"COMMENT", "COMMENT ON COLUMN large.object IS 'ON LARGE OBJECT'", "COMMENT ON COLUMN large.object IS 'ON LARGE OBJECT'"},
 		{"ALTER TABLE", "ALTER TABLE large ADD object int", "ALTER TABLE large ADD object int"},
 	} {
-		text, err := (&ddl.Reader{}).Text(ddl.Message{Tag: c.tag, Query: c.query})
+		text, err := ddl.Text(ddl.Message{Tag: c.tag, Query: c.query})
 		require.NoError(t, err)
 		require.Equal(t, c.want, text)
 	}
@@ -136,7 +134,7 @@ func TestReader_Temporary(t *testing.T) {
 		{"GRANT USAGE ON FOREIGN DATA WRAPPER t TO app", "GRANT USAGE ON FOREIGN DATA WRAPPER t TO app"},
 		{"GRANT t TO app", "GRANT t TO app"},
 	} {
-		text, err := (&ddl.Reader{}).Text(ddl.Message{Tag: strings.ToUpper(c.query[:strings.IndexByte(c.query, ' ')]), Query: c.query, Temporary: temporary, Passing: []string{"passed"}})
+		text, err := ddl.Text(ddl.Message{Tag: strings.ToUpper(c.query[:strings.IndexByte(c.query, ' ')]), Query: c.query, Temporary: temporary, Passing: []string{"passed"}})
 		require.NoError(t, err)
 		require.Equal(t, c.want, text)
 	}

@@ -37,7 +37,6 @@ type decoder struct {
 	source postgres.DBTX
 	writer *segment.Writer
 	tables map[uint32]*known
-	ddl    ddl.Reader
 	prefix string // of messages; see ddl.Prefix
 	// triggers is false if there are no event triggers: no message is theirs.
 	triggers bool
@@ -328,7 +327,7 @@ func (d *decoder) message(m *pglogrepl.LogicalDecodingMessage) error {
 		if message.Skip != "" {
 			return nil
 		}
-		text, err := d.ddl.Text(message)
+		text, err := ddl.Text(message)
 		if err != nil {
 			d.lost(err.Error())
 			return nil
