@@ -345,6 +345,7 @@ $$;
 -- emit writes the message of a statement that has ended, and the values that its text does not have.
 CREATE FUNCTION daymill_archive.emit(the_tag text, the_context text, the_settings json, the_place bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
+SET extra_float_digits = 3
 AS $$
 DECLARE
     objects json;

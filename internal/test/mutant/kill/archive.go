@@ -55,6 +55,7 @@ func archive() []broken {
 		edit("Archive/DDL/Continued", pkg, "^TestHostile$/^Continued$", "internal/archive/ddl/scan.go", "", "more := continued.FindString(s.sql[s.at:])", `more := ""`),
 		edit("Archive/DDL/Return", pkg, "^TestHostile$/^Comment$", "internal/archive/ddl/scan.go", "", `strings.IndexAny(rest, "\n\r")`, `strings.IndexAny(rest, "\n")`),
 		edit("Archive/DDL/Label", pkg, "^TestHostile$/^Body$", "internal/archive/ddl/split.go", "", `(before.text == ";" || before.text == "ATOMIC"):`, `before.text != "":`),
+		edit("Archive/DDL/Conforming", pkg, "^TestTextSettings$/^Session$", installSQL, "CREATE FUNCTION daymill_archive.identify()", " SET standard_conforming_strings = on", ""),
 		edit("Archive/Stream/Cascade", pkg, "^TestRestore$/^Workload$", decodeGo, "", `text + " CASCADE;\n"`, `text + ";\n"`),
 		edit("Archive/Stream/SequenceReset", pkg, "^TestChain$/^SequenceReset$", streamGo, "", "if r.decoder.resets {", "if r.decoder.resets && ctx == nil {"),
 		edit("Archive/Row/One", pkg, "^TestRestore$/^Workload$", "internal/archive/row/row.go", "", `condition + " LIMIT 1)"`, `condition + ")"`),
