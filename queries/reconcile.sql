@@ -44,3 +44,19 @@ SELECT daymill.right_jobs()::bigint AS job_id;
 UPDATE analytics.rollup_dates
 SET state = 'interrupted'
 WHERE state = 'complete' AND completed_at < analytics.date_start(metric_date + 1);
+
+-- name: ReconcileFew :many
+-- Which of some dates a job of another date may take along, and how many events they had: those whose last run was complete and of few events, or
+-- that had no run, and whose requests need no run of their own. None if metrics are partitioned, or may be distributed by Citus.
+SELECT
+    w.metric_date::date AS metric_date,
+    coalesce(d.events, -1)::bigint AS events
+FROM (SELECT unnest(@metric_dates::date[]) AS metric_date) AS w
+LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = w.metric_date
+WHERE (d.metric_date IS NULL OR d.state = 'complete' AND d.events <= @most_events::bigint)
+    AND NOT EXISTS (
+        SELECT FROM analytics.rollup_requests AS q
+        WHERE q.metric_date = w.metric_date AND q.resolved_at IS NULL AND q.due_at <= now() AND (q.erase OR q.entities IS NOT NULL)
+    )
+    AND (SELECT c.relkind <> 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = 'analytics.daily_entity_metrics'::regclass)
+    AND to_regclass('pg_catalog.pg_dist_partition') IS NULL;

@@ -57,6 +57,53 @@ func (q *Queries) ReconcileDates(ctx context.Context, arg ReconcileDatesParams) 
 	return items, nil
 }
 
+const reconcileFew = `-- name: ReconcileFew :many
+SELECT
+    w.metric_date::date AS metric_date,
+    coalesce(d.events, -1)::bigint AS events
+FROM (SELECT unnest($1::date[]) AS metric_date) AS w
+LEFT JOIN analytics.rollup_dates AS d ON d.metric_date = w.metric_date
+WHERE (d.metric_date IS NULL OR d.state = 'complete' AND d.events <= $2::bigint)
+    AND NOT EXISTS (
+        SELECT FROM analytics.rollup_requests AS q
+        WHERE q.metric_date = w.metric_date AND q.resolved_at IS NULL AND q.due_at <= now() AND (q.erase OR q.entities IS NOT NULL)
+    )
+    AND (SELECT c.relkind <> 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = 'analytics.daily_entity_metrics'::regclass)
+    AND to_regclass('pg_catalog.pg_dist_partition') IS NULL
+`
+
+type ReconcileFewParams struct {
+	MetricDates []date.Date
+	MostEvents  int64
+}
+
+type ReconcileFewRow struct {
+	MetricDate date.Date
+	Events     int64
+}
+
+// Which of some dates a job of another date may take along, and how many events they had: those whose last run was complete and of few events, or
+// that had no run, and whose requests need no run of their own. None if metrics are partitioned, or may be distributed by Citus.
+func (q *Queries) ReconcileFew(ctx context.Context, arg ReconcileFewParams) ([]ReconcileFewRow, error) {
+	rows, err := q.db.Query(ctx, reconcileFew, arg.MetricDates, arg.MostEvents)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ReconcileFewRow
+	for rows.Next() {
+		var i ReconcileFewRow
+		if err := rows.Scan(&i.MetricDate, &i.Events); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const reconcileLock = `-- name: ReconcileLock :one
 SELECT pg_try_advisory_xact_lock($1::bigint)
 `

@@ -164,6 +164,12 @@ func (s *Session) Small(ctx context.Context, limit time.Duration, do func(ctx co
 	return s.write(ctx, limit, planned(walking()), do)
 }
 
+// Keyed is Tx for rows of several keys, each of which an index finds: statistics that are old or missing do not make the planner choose a sequential
+// scan. Postgres plans its statements as those of Lazy.
+func (s *Session) Keyed(ctx context.Context, limit time.Duration, do func(ctx context.Context, on DBTX) error) error {
+	return s.write(ctx, limit, planned(Local{"enable_seqscan": "off"}), do)
+}
+
 func (s *Session) write(ctx context.Context, limit time.Duration, more Local, do func(ctx context.Context, on DBTX) error) error {
 	return s.send(ctx, limit, func(ctx context.Context, limit time.Duration) error {
 		settings := s.settings(limit)

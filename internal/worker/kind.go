@@ -1,10 +1,12 @@
 package worker
 
 import (
+	"context"
 	"time"
 
 	"github.com/riverqueue/river"
 
+	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/jobs"
 )
@@ -120,8 +122,10 @@ type assembly struct {
 	planner  *schedule.Planner
 	jobTable string // quoted, with its schema
 	done     func() // makes the reconciler look at once
-	landed   *bell  // rings when this process has landed changes
-	ended    func() // makes the reconciler look for shards that need a job
+	groups   *groupRest
+	enqueue  func(ctx context.Context, dates []date.Date, priority int) error // creates jobs for dates
+	landed   *bell                                                            // rings when this process has landed changes
+	ended    func()                                                           // makes the reconciler look for shards that need a job
 }
 
 // queues returns how many jobs of each queue a process works at a time.

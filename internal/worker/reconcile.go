@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/daymill/daymill/internal/clock"
+	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/db"
 	"github.com/daymill/daymill/internal/pace"
 	"github.com/daymill/daymill/internal/postgres"
@@ -83,6 +83,9 @@ type reconciler struct {
 	landed   bell
 	ended    chan struct{}
 	self     presence.Worker
+	jobTable string // River's jobs, quoted, with their schema
+	mostFew  int64  // events of a date that may be in a group
+	groups   groupRest
 	server   *clock.Clock    // Postgres's
 	source   postgres.Source // where events are read: db, a follower, or several
 	governor *pace.Governor  // nil if the pace never changes
@@ -133,7 +136,7 @@ func (r *reconciler) run(ctx context.Context) {
 			r.logger.WarnContext(ctx, "the reconciler will try again", slog.String("error", err.Error()))
 		}
 		rest := time.Duration(0)
-		if why == dateDone && len(found.dates) <= little && len(found.signals) == 0 {
+		if why == dateDone && len(found.jobs) <= little && len(found.signals) == 0 {
 			rest = resting * r.clock.Now().Sub(now)
 		}
 		if why != waited {
@@ -217,10 +220,10 @@ func (r *reconciler) look(ctx context.Context, maintain bool) (found pass, err e
 	for _, one := range found.signals {
 		telemetry.Tell(ctx, r.listeners, one)
 	}
-	if len(found.dates) == 0 {
+	if len(found.jobs) == 0 {
 		return found, nil
 	}
-	return found, r.insert(ctx, found.dates)
+	return found, r.insert(ctx, found.jobs)
 }
 
 // forget records that this worker process has stopped.
@@ -230,36 +233,54 @@ func (r *reconciler) forget(ctx context.Context) error {
 	return r.db.Tx(ctx, func(tx pgx.Tx) error { return presence.Forget(ctx, tx, r.self.Name) })
 }
 
+// dayJob is a job that a date needs.
+type dayJob struct {
+	date     date.Date
+	priority int
+	along    []date.Date // dates that the same job may roll up: see package run
+}
+
+// enqueue creates jobs for dates that need one of their own.
+func (r *reconciler) enqueue(ctx context.Context, dates []date.Date, priority int) error {
+	if len(dates) == 0 {
+		return nil
+	}
+	all := make([]dayJob, len(dates))
+	for i, d := range dates {
+		all[i] = dayJob{date: d, priority: priority}
+	}
+	return r.insert(ctx, all)
+}
+
 // insert creates jobs for dates, in one statement if nothing is locked. If an application's open transaction has inserted a
 // job of one of them, insert leaves that date for later and inserts the others one by one.
-func (r *reconciler) insert(ctx context.Context, dates []db.ReconcileDatesRow) error {
-	err := r.insertTx(ctx, dates)
+func (r *reconciler) insert(ctx context.Context, all []dayJob) error {
+	err := r.insertTx(ctx, all)
 	if !postgres.IsLockTimeout(err) {
 		return err
 	}
-	for i := range dates {
-		if err := r.insertTx(ctx, dates[i:i+1]); err != nil && !postgres.IsLockTimeout(err) {
+	for i := range all {
+		if err := r.insertTx(ctx, all[i:i+1]); err != nil && !postgres.IsLockTimeout(err) {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow) error {
-	// The mark tells the trigger on River's jobs that a request caused this job, so the job is not a request itself.
-	metadata, err := json.Marshal(map[string]string{"daymill": "request"})
-	if err != nil {
-		return fmt.Errorf("mark jobs: %w", err)
-	}
-	params := make([]river.InsertManyParams, len(dates))
-	for i, d := range dates {
+func (r *reconciler) insertTx(ctx context.Context, all []dayJob) error {
+	params := make([]river.InsertManyParams, len(all))
+	for i, one := range all {
+		metadata, err := one.metadata()
+		if err != nil {
+			return fmt.Errorf("mark jobs: %w", err)
+		}
 		params[i] = river.InsertManyParams{
-			Args:       jobs.RollupDayArgs{Date: d.MetricDate},
-			InsertOpts: &river.InsertOpts{Priority: int(d.Priority), Metadata: metadata},
+			Args:       jobs.RollupDayArgs{Date: one.date},
+			InsertOpts: &river.InsertOpts{Priority: one.priority, Metadata: metadata},
 		}
 	}
 	var inserted []*rivertype.JobInsertResult
-	err = r.db.Tx(ctx, func(tx pgx.Tx) error {
+	err := r.db.Tx(ctx, func(tx pgx.Tx) (err error) {
 		if err := postgres.SetLocal(ctx, tx, postgres.Local{"lock_timeout": insertLockTimeout}); err != nil {
 			return err
 		}
@@ -271,9 +292,9 @@ func (r *reconciler) insertTx(ctx context.Context, dates []db.ReconcileDatesRow)
 	if err != nil {
 		return err
 	}
-	for i, d := range dates {
+	for i, one := range all {
 		if !inserted[i].UniqueSkippedAsDuplicate { // Otherwise the date already had a job.
-			telemetry.Tell(ctx, r.listeners, signal.RequestEnqueue{Date: d.MetricDate, Priority: int(d.Priority)})
+			telemetry.Tell(ctx, r.listeners, signal.RequestEnqueue{Date: one.date, Priority: one.priority})
 		}
 	}
 	return nil

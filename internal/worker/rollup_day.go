@@ -3,11 +3,13 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/riverqueue/river"
 
+	"github.com/daymill/daymill/internal/date"
 	"github.com/daymill/daymill/internal/lease"
 	"github.com/daymill/daymill/internal/postgres"
 	"github.com/daymill/daymill/internal/rollup/run"
@@ -25,6 +27,9 @@ type rollupDayWorker struct {
 	runner *run.Runner
 	jobRow string // SQL that returns a job's state and attempt, in River's schema
 	done   func() // tells the reconciler that a date has finished
+	// enqueue creates jobs for dates that need one of their own.
+	enqueue func(ctx context.Context, dates []date.Date, priority int) error
+	groups  *groupRest
 
 	nextRetry func(failed int) time.Time // see Config.NextRetry
 }
@@ -35,7 +40,7 @@ const awaitEvery = 200 * time.Millisecond
 func newRollupDayWorker(a *assembly) river.Worker[jobs.RollupDayArgs] {
 	config := a.config
 	return &rollupDayWorker{
-		db: config.DB, done: a.done, nextRetry: config.NextRetry,
+		db: config.DB, done: a.done, enqueue: a.enqueue, groups: a.groups, nextRetry: config.NextRetry,
 		runner: &run.Runner{
 			Primary: config.DB, Source: config.Source, Type: config.Installation.EntityType, Clock: config.Clock,
 			Options: run.Options{
@@ -69,12 +74,19 @@ func (w *rollupDayWorker) NextRetry(job *river.Job[jobs.RollupDayArgs]) time.Tim
 	return w.runner.Clock.Now().Add(time.Duration(jitter * most * most * most * most * float64(time.Second)))
 }
 
-// Work runs the date.
+// Work runs the date, or a group of dates if the reconciler has put others along with it.
 func (w *rollupDayWorker) Work(ctx context.Context, job *river.Job[jobs.RollupDayArgs]) error {
 	if job.Args.Date.IsZero() {
 		return river.JobCancel(errors.New("the job has no date: its arguments should be {\"date\": \"2026-03-01\"}"))
 	}
-	figures, err := w.runner.Run(ctx, run.Order{Date: job.Args.Date, JobID: &job.ID, Attempt: job.Attempt})
+	order := run.Order{Date: job.Args.Date, JobID: &job.ID, Attempt: job.Attempt}
+	// After a failure, the date is rolled up alone.
+	if along := alongOf(job.Metadata); len(along) > 0 && job.Attempt == 1 {
+		if ended, err := w.workGroup(ctx, job, order, along); ended {
+			return err
+		}
+	}
+	figures, err := w.runner.Run(ctx, order)
 	switch {
 	case errors.Is(err, lease.ErrFenced):
 		w.awaitSuccessor(ctx, job.ID, job.Attempt)
@@ -93,6 +105,37 @@ func (w *rollupDayWorker) Work(ctx context.Context, job *river.Job[jobs.RollupDa
 	default:
 		return err
 	}
+}
+
+// workGroup rolls up the job's date together with others. It returns false if the date must be rolled up alone.
+func (w *rollupDayWorker) workGroup(
+	ctx context.Context, job *river.Job[jobs.RollupDayArgs], order run.Order, along []date.Date,
+) (ended bool, err error) {
+	figures, complete, alone, err := run.Report{}, 0, along, run.ErrAlone
+	if now := w.runner.Clock.Now(); !w.groups.resting(now) {
+		figures, complete, alone, err = w.runner.Group(ctx, order, along)
+		if postgres.IsTimeout(err) {
+			w.groups.rest(now)
+		}
+	}
+	// The others wait for no job. Without this, the next look would put a date that cannot be in a group into one again.
+	if err := w.enqueue(ctx, alone, job.Priority); err != nil {
+		return true, fmt.Errorf("create jobs for dates that cannot be rolled up together: %w", err)
+	}
+	if errors.Is(err, run.ErrAlone) && ctx.Err() == nil {
+		return false, nil
+	}
+	w.done() // Dates that were left out need another job.
+	switch {
+	case errors.Is(err, run.ErrNothingToDo), errors.Is(err, run.ErrNotOver):
+		return true, river.RecordOutput(ctx, map[string]string{"skipped": err.Error()})
+	case err != nil:
+		return true, err
+	}
+	return true, river.RecordOutput(ctx, map[string]int64{
+		"run_id": figures.RunID, "events": figures.Events, "entities": figures.Entities,
+		"inserted": figures.Inserted, "updated": figures.Updated, "deleted": figures.Deleted, "dates": int64(complete),
+	})
 }
 
 // awaitSuccessor waits until the attempt that fenced this one has ended. River identifies attempts of a job only by the job's

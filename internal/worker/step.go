@@ -22,7 +22,8 @@ type pass struct {
 	tx      pgx.Tx
 	queries *db.Queries
 
-	dates   []db.ReconcileDatesRow // dates that need a job
+	dates   []db.ReconcileDatesRow // dates without a job
+	jobs    []dayJob               // jobs for them
 	rests   bool                   // no date needs a job, but one does once it has rested
 	signals []telemetry.Signal     // sent after the transaction has committed
 }
@@ -89,6 +90,7 @@ func (r *reconciler) steps() []step {
 			p.rests = len(rest) > 0
 			return err
 		}},
+		{name: "put small dates into groups", do: r.gather},
 	}
 }
 

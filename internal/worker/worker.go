@@ -20,6 +20,7 @@ import (
 	"github.com/daymill/daymill/internal/presence"
 	"github.com/daymill/daymill/internal/rollup/ledger"
 	"github.com/daymill/daymill/internal/rollup/merge"
+	"github.com/daymill/daymill/internal/rollup/run"
 	"github.com/daymill/daymill/internal/rollup/schedule"
 	"github.com/daymill/daymill/internal/rollup/verification"
 	"github.com/daymill/daymill/internal/schema"
@@ -146,8 +147,9 @@ func NewWorker(config Config) (*Worker, error) {
 	}
 	jobTable := pgx.Identifier{config.Installation.RiverSchema, "river_job"}.Sanitize()
 	workers := river.NewWorkers()
+	reconcile.jobTable, reconcile.mostFew = jobTable, int64(run.Options{SliceCounts: config.SliceCounts}.MostFew())
 	assembled := &assembly{
-		config: config, planner: planner, jobTable: jobTable, done: reconcile.finish, landed: &reconcile.landed, ended: reconcile.endedEarly,
+		config: config, planner: planner, jobTable: jobTable, done: reconcile.finish, enqueue: reconcile.enqueue, groups: &reconcile.groups, landed: &reconcile.landed, ended: reconcile.endedEarly,
 	}
 	for _, kind := range Kinds() {
 		kind.register(workers, assembled)

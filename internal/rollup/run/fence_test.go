@@ -76,6 +76,20 @@ func TestFence(t *testing.T) {
 			require.NoError(t, err)
 			return settled.Completed
 		},
+		"GroupSettle": func(t *testing.T, queries *db.Queries, l lease) int64 {
+			t.Helper()
+			settled, err := queries.GroupSettle(t.Context(), db.GroupSettleParams{
+				MetricDates: []date.Date{l.date}, RunIds: []int64{l.run}, Tokens: []pgtype.UUID{l.token}, Events: []int64{1}, Entities: []int64{1},
+				RowsInserted: []int64{0}, RowsUpdated: []int64{0}, RowsDeleted: []int64{0}, Tops: []string{"{}"}, Types: []string{"{}"},
+				Beat: l.beat,
+			})
+			require.NoError(t, err)
+			require.Len(t, settled, 1)
+			if settled[0].Completed {
+				return 1
+			}
+			return 0
+		},
 		"ProtectionSet": func(t *testing.T, queries *db.Queries, l lease) int64 {
 			t.Helper()
 			rows, err := queries.ProtectionSet(t.Context(), db.ProtectionSetParams{

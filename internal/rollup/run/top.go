@@ -42,11 +42,11 @@ func (a *active) recordTop(ctx context.Context, queries *db.Queries) error {
 }
 
 // topText returns lists as the ledger has them.
-func (a *active) topText(top merge.Top) ([]byte, error) {
+func (r *Runner) topText(top merge.Top) ([]byte, error) {
 	lists := make(map[string][]ranked)
 	for name, list := range top.Lists() {
-		for _, r := range *list {
-			lists[name] = append(lists[name], ranked{ID: a.Type.Format(r.ID), Count: r.Count})
+		for _, one := range *list {
+			lists[name] = append(lists[name], ranked{ID: r.Type.Format(one.ID), Count: one.Count})
 		}
 	}
 	return json.Marshal(lists)

@@ -41,11 +41,11 @@ ALTER TABLE app.events OWNER TO daymill;`
 const auditSQL = `
 CREATE TABLE chaos.violations (id bigserial PRIMARY KEY, at timestamptz DEFAULT clock_timestamp(), what text);
 
--- Whose transaction this is: a session's settings are reset between transactions, and a run may take another session.
+-- Whose transaction this is, for each date that it has taken: a session's settings are reset between transactions, and a run may take another session.
 CREATE FUNCTION chaos.run_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-	PERFORM set_config('chaos.run', NEW.run_id::text, true);
-	PERFORM set_config('chaos.token', NEW.token::text, true);
+	PERFORM set_config('chaos.run_' || to_char(NEW.metric_date, 'YYYYMMDD'), NEW.run_id::text, true);
+	PERFORM set_config('chaos.token_' || to_char(NEW.metric_date, 'YYYYMMDD'), NEW.token::text, true);
 	RETURN NULL;
 END
 $$;
@@ -53,8 +53,8 @@ CREATE TRIGGER chaos_held AFTER INSERT OR UPDATE ON analytics.rollup_dates FOR E
 
 CREATE FUNCTION chaos.hold(day date, deed text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
-	writer bigint := nullif(current_setting('chaos.run', true), '')::bigint;
-	token uuid := nullif(current_setting('chaos.token', true), '')::uuid;
+	writer bigint := nullif(current_setting('chaos.run_' || to_char(day, 'YYYYMMDD'), true), '')::bigint;
+	token uuid := nullif(current_setting('chaos.token_' || to_char(day, 'YYYYMMDD'), true), '')::uuid;
 	owner record;
 BEGIN
 	SELECT d.run_id, d.token, d.state, d.scan_run_id INTO owner FROM analytics.rollup_dates AS d WHERE d.metric_date = day;

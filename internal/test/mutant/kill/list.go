@@ -23,6 +23,7 @@ const (
 	uiPkg       = "./ui"
 
 	dateSQL       = "internal/db/date.sql.go"
+	groupSQL      = "internal/db/group.sql.go"
 	eventSQL      = "internal/db/event.sql.go"
 	protectionSQL = "internal/db/protection.sql.go"
 	metricSQL     = "internal/db/metric.sql.go"
@@ -44,7 +45,7 @@ const (
 // list returns every mutant.
 func list() []broken {
 	all := fence()
-	for _, more := range [][]broken{owner(), requests(), sources(), protection(), counting(), publishing(), sessions(), queue(), access(), alerts(), views(), capture(), archive(), manyJobs(), calls(), retention(), pages()} {
+	for _, more := range [][]broken{owner(), requests(), sources(), protection(), counting(), publishing(), sessions(), queue(), access(), alerts(), views(), capture(), archive(), manyJobs(), calls(), retention(), groups(), pages()} {
 		all = append(all, more...)
 	}
 	return all
@@ -74,7 +75,9 @@ func fence() []broken {
 			all = append(all, edit("Fence/"+s.name+"/"+p.name, runPkg, "^TestFence$/^"+s.name+"$", s.file, s.after, p.from, p.to))
 		}
 	}
-	for _, s := range []struct{ name, after string }{{"DateHold", "const dateHold ="}, {"DateSettle", "completed AS ("}} {
+	for _, s := range []struct{ name, file, after string }{
+		{"DateHold", dateSQL, "const dateHold ="}, {"DateSettle", dateSQL, "completed AS ("}, {"GroupSettle", groupSQL, "completed AS ("},
+	} {
 		for _, p := range []struct{ name, from, to string }{
 			{"Beat", "AND d.beat >= cast(", "AND d.beat + 1000 >= cast("},
 			{"Date", "WHERE d.metric_date = ", "WHERE 1 = 1 OR d.metric_date = "},
@@ -83,7 +86,7 @@ func fence() []broken {
 			{"State", "AND d.state = 'running'", ""},
 			{"Token", "AND d.token = ", "AND d.token <> '00000000-0000-0000-0000-000000000000' AND gen_random_uuid() <> "},
 		} {
-			all = append(all, edit("Fence/"+s.name+"/"+p.name, runPkg, "^TestFence$/^"+s.name+"$", dateSQL, s.after, p.from, p.to))
+			all = append(all, edit("Fence/"+s.name+"/"+p.name, runPkg, "^TestFence$/^"+s.name+"$", s.file, s.after, p.from, p.to))
 		}
 	}
 	return append(all,
@@ -213,7 +216,7 @@ func publishing() []broken {
 		edit("Publish/Order", "./internal/rollup/batch", "^TestAscend$", "internal/rollup/batch/stored.go", "", "rows[i].EntityID <= *after", "rows[i].EntityID == \"\""),
 		edit("Publish/OtherGone", "./internal/rollup/batch", "^TestEqual$", diffGo, "", "return len(others) == len(row.Other)", "return true"),
 		edit("Publish/OtherChanged", "./internal/rollup/batch", "^TestEqual$", diffGo, "", "!has || n != other.Events", "!has || n < 0"),
-		edit("Few/Planned", runPkg, "^TestRunFew_Planned$", "internal/db/stream.go", "", "pgx.QueryExecModeCacheDescribe, ", ""),
+		edit("Few/Planned", runPkg, "^TestRunFew_Planned$", "internal/db/stream.go", "EventFewEach(", "pgx.QueryExecModeCacheDescribe, ", ""),
 		edit("Publish/Far", runPkg, "^TestRunLatency$", batchGo, "", "RoundTrip() >= far", "RoundTrip() < 0"),
 		edit("Publish/BatchLimit", runPkg, "^TestRunBatches$", batchGo, "most := ", "mostChanges", "100*mostChanges"),
 	}
