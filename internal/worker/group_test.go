@@ -58,6 +58,7 @@ func TestGroup_Fails(t *testing.T) {
 	require.Equal(t, "retrying", b.dateState(t, bad))
 	require.Contains(t, b.job(t, bad).Errors[0].Error, "this date is refused")
 	pgtest.RequireExact(t, b.db, append(all[:17:17], all[18:]...)...)
+	require.Positive(t, pgtest.Value[int](t, b.db, "SELECT count(*) FROM river_job WHERE metadata -> 'output' ->> 'alone' LIKE '%this date is refused%'"))
 
 	// While it fails, others are rolled up together again.
 	before := pgtest.Value[int](t, b.db, "SELECT count(*) FROM river_job WHERE kind = 'rollup_day'")

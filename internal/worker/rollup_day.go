@@ -80,11 +80,14 @@ func (w *rollupDayWorker) Work(ctx context.Context, job *river.Job[jobs.RollupDa
 		return river.JobCancel(errors.New("the job has no date: its arguments should be {\"date\": \"2026-03-01\"}"))
 	}
 	order := run.Order{Date: job.Args.Date, JobID: &job.ID, Attempt: job.Attempt}
+	var together error
 	// After a failure, the date is rolled up alone.
 	if along := alongOf(job.Metadata); len(along) > 0 && job.Attempt == 1 {
-		if ended, err := w.workGroup(ctx, job, order, along); ended {
+		ended, err := w.workGroup(ctx, job, order, along)
+		if ended {
 			return err
 		}
+		together = err
 	}
 	figures, err := w.runner.Run(ctx, order)
 	switch {
@@ -98,16 +101,20 @@ func (w *rollupDayWorker) Work(ctx context.Context, job *river.Job[jobs.RollupDa
 		return river.RecordOutput(ctx, map[string]string{"protected": err.Error()})
 	case err == nil:
 		w.done()
-		return river.RecordOutput(ctx, map[string]int64{
+		output := map[string]any{
 			"run_id": figures.RunID, "events": figures.Events, "entities": figures.Entities,
 			"inserted": figures.Inserted, "updated": figures.Updated, "deleted": figures.Deleted,
-		})
+		}
+		if together != nil {
+			output["alone"] = together.Error()
+		}
+		return river.RecordOutput(ctx, output)
 	default:
 		return err
 	}
 }
 
-// workGroup rolls up the job's date together with others. It returns false if the date must be rolled up alone.
+// workGroup rolls up the job's date together with others. It returns false, and why, if the date must be rolled up alone.
 func (w *rollupDayWorker) workGroup(
 	ctx context.Context, job *river.Job[jobs.RollupDayArgs], order run.Order, along []date.Date,
 ) (ended bool, err error) {
@@ -123,7 +130,7 @@ func (w *rollupDayWorker) workGroup(
 		return true, fmt.Errorf("create jobs for dates that cannot be rolled up together: %w", err)
 	}
 	if errors.Is(err, run.ErrAlone) && ctx.Err() == nil {
-		return false, nil
+		return false, err
 	}
 	w.done() // Dates that were left out need another job.
 	switch {

@@ -122,6 +122,30 @@ func TestGroup_Statements(t *testing.T) {
 	pgtest.RequireExact(t, b.db)
 }
 
+// A group works through a pooler in transaction mode, and leaves the dates to runs of their own if events are read from somewhere else.
+func TestGroup_Elsewhere(t *testing.T) {
+	t.Parallel()
+	b := setup(t, installations[2])
+	dates := days(8)
+	for _, d := range dates {
+		b.db.InsertDate(t, d, 50, 20)
+	}
+	pooled := open(t, postgres.Config{URL: pgtest.PgBouncer(t, b.db)})
+	require.True(t, pooled.Pooled())
+	b.runner.Primary, b.runner.Source = pooled, pooled
+	b.group(t, dates)
+	pgtest.RequireExact(t, b.db)
+	b.db.Do(t, "DELETE FROM public.raw_events WHERE id % 3 = 0")
+	b.group(t, dates)
+	pgtest.RequireExact(t, b.db)
+
+	b.runner.Source = b.db.DB
+	b.request(t, day)
+	_, _, alone, err := b.runner.Group(t.Context(), run.Order{Date: day}, dates[1:])
+	require.ErrorIs(t, err, run.ErrAlone)
+	require.Empty(t, alone)
+}
+
 // hook does something just before the group sends a statement.
 type hook struct {
 	before string
