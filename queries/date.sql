@@ -104,6 +104,34 @@ SET heartbeat_at = clock_timestamp(), beat = cast(@beat AS bigint) + 1
 WHERE metric_date = @metric_date AND run_id = @run_id AND state = 'running'
     AND token = @token AND beat >= cast(@beat AS bigint) AND life = (SELECT daymill.life());
 
+-- name: DateProgress :execrows
+-- DateHeartbeat, and how far the run is.
+WITH fence AS (
+    UPDATE analytics.rollup_dates AS d
+    SET heartbeat_at = clock_timestamp(), beat = cast(@beat AS bigint) + 1
+    WHERE d.metric_date = @metric_date AND d.run_id = @run_id AND d.state = 'running'
+        AND d.token = @token AND d.beat >= cast(@beat AS bigint) AND d.life = (SELECT daymill.life())
+    RETURNING d.run_id
+)
+
+UPDATE analytics.rollup_runs AS r
+SET
+    phase = @phase,
+    progress = @progress,
+    events = @events,
+    entities = @entities,
+    rows_inserted = @rows_inserted,
+    rows_updated = @rows_updated,
+    rows_deleted = @rows_deleted,
+    passes = @passes,
+    slices = @slices,
+    batches = @batches,
+    longest_statement_ms = @longest_statement_ms,
+    worked_ms = @worked_ms,
+    paused_ms = @paused_ms
+FROM fence AS f
+WHERE r.id = f.run_id;
+
 -- name: DateAdvance :execrows
 -- The fence, and the cursor: everything up to the entity is published.
 UPDATE analytics.rollup_dates

@@ -307,6 +307,81 @@ func (q *Queries) DateOf(ctx context.Context, atInstant time.Time) (date.Date, e
 	return metric_date, err
 }
 
+const dateProgress = `-- name: DateProgress :execrows
+WITH fence AS (
+    UPDATE analytics.rollup_dates AS d
+    SET heartbeat_at = clock_timestamp(), beat = cast($14 AS bigint) + 1
+    WHERE d.metric_date = $15 AND d.run_id = $16 AND d.state = 'running'
+        AND d.token = $17 AND d.beat >= cast($14 AS bigint) AND d.life = (SELECT daymill.life())
+    RETURNING d.run_id
+)
+
+UPDATE analytics.rollup_runs AS r
+SET
+    phase = $1,
+    progress = $2,
+    events = $3,
+    entities = $4,
+    rows_inserted = $5,
+    rows_updated = $6,
+    rows_deleted = $7,
+    passes = $8,
+    slices = $9,
+    batches = $10,
+    longest_statement_ms = $11,
+    worked_ms = $12,
+    paused_ms = $13
+FROM fence AS f
+WHERE r.id = f.run_id
+`
+
+type DateProgressParams struct {
+	Phase              string
+	Progress           float32
+	Events             int64
+	Entities           int64
+	RowsInserted       int64
+	RowsUpdated        int64
+	RowsDeleted        int64
+	Passes             int32
+	Slices             int32
+	Batches            int32
+	LongestStatementMs float32
+	WorkedMs           int64
+	PausedMs           int64
+	Beat               int64
+	MetricDate         date.Date
+	RunID              int64
+	Token              pgtype.UUID
+}
+
+// DateHeartbeat, and how far the run is.
+func (q *Queries) DateProgress(ctx context.Context, arg DateProgressParams) (int64, error) {
+	result, err := q.db.Exec(ctx, dateProgress,
+		arg.Phase,
+		arg.Progress,
+		arg.Events,
+		arg.Entities,
+		arg.RowsInserted,
+		arg.RowsUpdated,
+		arg.RowsDeleted,
+		arg.Passes,
+		arg.Slices,
+		arg.Batches,
+		arg.LongestStatementMs,
+		arg.WorkedMs,
+		arg.PausedMs,
+		arg.Beat,
+		arg.MetricDate,
+		arg.RunID,
+		arg.Token,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const dateServer = `-- name: DateServer :one
 SELECT pg_postmaster_start_time()::timestamptz AS started_at
 `

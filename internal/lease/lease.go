@@ -107,12 +107,19 @@ func (l *Lease) Fence(ctx context.Context, queries *db.Queries) error {
 
 // Do runs do in a transaction that begins with the fence.
 func (l *Lease) Do(ctx context.Context, do func(ctx context.Context, queries *db.Queries) error) error {
-	err := l.Transact(ctx, func(ctx context.Context, queries *db.Queries) error {
-		if err := l.Fence(ctx, queries); err != nil {
-			return err
+	return l.Once(ctx, func(ctx context.Context, queries *db.Queries, beat int64) (rows int64, err error) {
+		rows, err = l.Unit.Heartbeat(ctx, queries, l.Term, beat)
+		if err == nil && rows > 0 {
+			err = do(ctx, queries)
 		}
-		return do(ctx, queries)
+		return rows, err
 	})
+}
+
+// Once is Do for statements of which the first contains the fence. do returns the number of rows of the unit that it has written, which is 0 if
+// the holder no longer has it.
+func (l *Lease) Once(ctx context.Context, do func(ctx context.Context, queries *db.Queries, beat int64) (rows int64, err error)) error {
+	err := l.Transact(ctx, func(ctx context.Context, queries *db.Queries) error { return Fenced(do(ctx, queries, l.Signs())) })
 	if err == nil {
 		l.signs.Add(1)
 	}

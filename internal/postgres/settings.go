@@ -120,11 +120,9 @@ type execer interface {
 
 // set changes settings of the session.
 func set(ctx context.Context, on execer, settings map[string]string) error {
-	// First and in a statement of its own: the old timeout may be too short for the rest.
-	_, err := on.Exec(ctx, "SET statement_timeout = "+settings["statement_timeout"])
-	if err == nil {
-		_, err = on.Exec(ctx, assign(settings, false))
-	}
+	// The timeout comes first and in a statement of its own, because the old one may be too short for the rest. Postgres times each of several
+	// statements that it receives together.
+	_, err := on.Exec(ctx, "SET statement_timeout = "+settings["statement_timeout"]+"; "+assign(settings, false), pgx.QueryExecModeSimpleProtocol)
 	if err != nil {
 		return fmt.Errorf("make settings: %w", err)
 	}

@@ -68,6 +68,14 @@ func TestFence(t *testing.T) {
 			}
 			return 0
 		},
+		"DateProgress": func(t *testing.T, queries *db.Queries, l lease) int64 {
+			t.Helper()
+			rows, err := queries.DateProgress(t.Context(), db.DateProgressParams{
+				MetricDate: l.date, RunID: l.run, Token: l.token, Beat: l.beat, Phase: "scan",
+			})
+			require.NoError(t, err)
+			return rows
+		},
 		"DateSettle": func(t *testing.T, queries *db.Queries, l lease) int64 {
 			t.Helper()
 			settled, err := queries.DateSettle(t.Context(), db.DateSettleParams{

@@ -241,8 +241,13 @@ func (a *active) signOfLife(ctx context.Context) error {
 	if a.lease == nil || !a.lease.Due() { // Nothing is held before the run begins.
 		return nil
 	}
-	err := a.held(ctx, func(ctx context.Context, queries *db.Queries) error {
-		return queries.RunProgress(ctx, a.report().row())
+	err := a.lease.Once(ctx, func(ctx context.Context, queries *db.Queries, beat int64) (int64, error) {
+		p := a.report().row()
+		return queries.DateProgress(ctx, db.DateProgressParams{
+			MetricDate: a.order.Date, RunID: a.id, Token: a.lease.Term.Token, Beat: beat, Phase: p.Phase, Progress: p.Progress,
+			Events: p.Events, Entities: p.Entities, RowsInserted: p.RowsInserted, RowsUpdated: p.RowsUpdated, RowsDeleted: p.RowsDeleted,
+			Passes: p.Passes, Slices: p.Slices, Batches: p.Batches, LongestStatementMs: p.LongestStatementMs, WorkedMs: p.WorkedMs, PausedMs: p.PausedMs,
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("give a sign of life: %w", err)

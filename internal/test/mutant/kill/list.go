@@ -76,7 +76,7 @@ func fence() []broken {
 		}
 	}
 	for _, s := range []struct{ name, file, after string }{
-		{"DateHold", dateSQL, "const dateHold ="}, {"DateSettle", dateSQL, "completed AS ("}, {"GroupSettle", groupSQL, "completed AS ("},
+		{"DateHold", dateSQL, "const dateHold ="}, {"DateProgress", dateSQL, "const dateProgress ="}, {"DateSettle", dateSQL, "completed AS ("}, {"GroupSettle", groupSQL, "completed AS ("},
 	} {
 		for _, p := range []struct{ name, from, to string }{
 			{"Beat", "AND d.beat >= cast(", "AND d.beat + 1000 >= cast("},
