@@ -256,14 +256,18 @@ func (g *group) dates() []date.Date {
 // scan reads the events of all dates. It leaves out dates that are not small, and those whose metrics are protected.
 func (g *group) scan(ctx context.Context, queries *db.Queries) error {
 	most := g.Options.MostFew()
-	bounds, tables := make([]date.Bounds, len(g.members)), make([]slice.Table, len(g.members))
+	bounds := make([]date.Bounds, len(g.members))
 	for i, m := range g.members {
-		m.table = merge.New(min(most, cmp.Or(g.Options.MaxEntities, merge.DefaultMaxEntities)))
-		bounds[i], tables[i] = m.bounds, m.table
+		bounds[i] = m.bounds
+	}
+	fresh := func(place, events int) slice.Table {
+		m := g.members[place]
+		m.table = merge.New(min(max(1, events), cmp.Or(g.Options.MaxEntities, merge.DefaultMaxEntities)))
+		return m.table
 	}
 	var events []int64
 	err := g.timed(func() (err error) {
-		events, err = slice.Group(ctx, queries, g.Type, bounds, most, tables)
+		events, err = slice.Group(ctx, queries, g.Type, bounds, most, fresh)
 		return err
 	})
 	if err != nil {

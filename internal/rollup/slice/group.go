@@ -14,10 +14,10 @@ import (
 // errPlace says that Postgres has sent an event of a date that was not asked for.
 var errPlace = errors.New("postgres has sent an event of a date that was not asked for")
 
-// Group adds up the events of several small dates with one statement. It returns the number of each date's events; -1 if there are more than most, and
-// that date's table must not be used.
+// Group adds up the events of several small dates with one statement. It calls fresh for the table of a date once it knows how many events that has.
+// It returns the number of each date's events; -1 if there are more than most, or more entities than the table takes.
 func Group(
-	ctx context.Context, queries *db.Queries, as entity.Type, bounds []date.Bounds, most int, tables []Table,
+	ctx context.Context, queries *db.Queries, as entity.Type, bounds []date.Bounds, most int, fresh func(place, events int) Table,
 ) (events []int64, err error) {
 	arg := db.GroupEventsParams{
 		FromInstants: make([]time.Time, len(bounds)), ToInstants: make([]time.Time, len(bounds)),
@@ -43,11 +43,15 @@ func Group(
 	}
 	events = make([]int64, len(bounds))
 	for i, c := range counts {
-		if err := c.Each(tables[i].Add); err != nil {
+		if events[i] = -1; many[i] {
+			continue
+		}
+		table := fresh(i, c.Len())
+		if err := c.Each(table.Add); err != nil {
 			return nil, fmt.Errorf("add up the events of a group: %w", err)
 		}
-		if events[i] = c.Events(); many[i] || tables[i].UpTo() != nil {
-			events[i] = -1
+		if table.UpTo() == nil {
+			events[i] = c.Events()
 		}
 	}
 	return events, nil

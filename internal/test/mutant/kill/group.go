@@ -24,7 +24,7 @@ func groups() []broken {
 		edit("Group/Named", runPkg, guarded+"^LeftNamed$", sql, "const groupFacts =", "r.erase OR r.entities IS NOT NULL", "r.erase"),
 		edit("Group/Lost", runPkg, guarded+"^LeftProtected$", groupGo, "", "err = known.Check(m.events)", "err = known.Check(m.events + known.Recorded)"),
 		edit("Group/Retention", runPkg, guarded+"^Retention$", sql, "const groupFacts =", "- i.event_retention", "- 1000 * i.event_retention"),
-		edit("Group/ManyEvents", runPkg, guarded+"^LeftManyEvents$", "internal/rollup/slice/group.go", "", "many[i] || ", ""),
+		edit("Group/ManyEvents", runPkg, guarded+"^LeftManyEvents$", "internal/rollup/slice/group.go", "", "events[i] = -1; many[i] {", "events[i] = -1; many[i] && c.Len() < 0 {"),
 		edit("Group/ManyRows", runPkg, guarded+"^LeftManyRows$", groupGo, "", "len(m.stored) > mostStored", "len(m.stored) > 10*mostStored"),
 		edit("Group/Trace", runPkg, guarded+"^LeftNew$", sql, "const groupLeave =", "run_id = 0", "run_id < 0"),
 		edit("Group/Full", runPkg, guarded+"^Full$", groupGo, "", "sum > mostGroupRead", "sum > 10*mostGroupRead"),
