@@ -33,12 +33,18 @@ const versionSQL = `
 		UNION ALL SELECT pg_catalog.concat_ws(' ', 'inherits', a.inhrelid, a.xmin) FROM pg_catalog.pg_inherits AS a WHERE a.inhrelid IN (SELECT o.oid FROM own AS o)
 		UNION ALL SELECT pg_catalog.concat_ws(' ', 'sequence', a.seqrelid, a.xmin) FROM pg_catalog.pg_sequence AS a WHERE a.seqrelid IN (SELECT o.oid FROM own AS o)
 		UNION ALL SELECT pg_catalog.concat_ws(' ', 'statistic', a.oid, a.xmin) FROM pg_catalog.pg_statistic_ext AS a WHERE a.stxrelid IN (SELECT o.oid FROM own AS o)
-		UNION ALL SELECT pg_catalog.concat_ws(' ', 'namespace', a.oid, a.xmin) FROM pg_catalog.pg_namespace AS a WHERE a.oid >= 16384 AND a.nspname NOT LIKE 'pg\_%'
+		UNION ALL SELECT pg_catalog.concat_ws(' ', 'namespace', a.oid, a.xmin) FROM pg_catalog.pg_namespace AS a
+			WHERE (a.oid >= 16384 OR a.oid = 2200) AND a.nspname NOT LIKE 'pg\_%' -- 2200 is the schema that initdb creates as public.
 		UNION ALL SELECT pg_catalog.concat_ws(' ', 'type', a.oid, a.xmin) FROM pg_catalog.pg_type AS a
 			INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = a.typnamespace WHERE a.oid >= 16384 AND n.nspname NOT LIKE 'pg\_%'
 		UNION ALL SELECT pg_catalog.concat_ws(' ', 'proc', a.oid, a.xmin) FROM pg_catalog.pg_proc AS a
 			INNER JOIN pg_catalog.pg_namespace AS n ON n.oid = a.pronamespace WHERE a.oid >= 16384 AND n.nspname NOT LIKE 'pg\_temp%'
-		UNION ALL SELECT pg_catalog.concat_ws(' ', 'description', a.classoid, a.objoid, a.objsubid, a.xmin) FROM pg_catalog.pg_description AS a WHERE a.objoid >= 16384
+		UNION ALL SELECT pg_catalog.concat_ws(' ', 'description', a.classoid, a.objoid, a.objsubid, a.xmin) FROM pg_catalog.pg_description AS a WHERE a.objoid >= 16384 OR a.objoid = 2200
+		UNION ALL SELECT CASE WHEN pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') IS NOT NULL THEN -- Postgres 14 does not have it.
+			pg_catalog.query_to_xml('SELECT x.oid, x.xmin FROM pg_catalog.pg_publication_namespace AS x ORDER BY x.oid', true, false, '')::text END
+		-- A dump has the rights on objects of the system that differ from those that initdb gave.
+		UNION ALL SELECT pg_catalog.concat_ws(' ', 'system proc', a.oid, a.proacl) FROM pg_catalog.pg_proc AS a WHERE a.oid < 16384 AND a.proacl IS NOT NULL
+		UNION ALL SELECT pg_catalog.concat_ws(' ', 'system class', a.oid, a.relacl) FROM pg_catalog.pg_class AS a WHERE a.oid < 16384 AND a.relacl IS NOT NULL
 		UNION ALL SELECT pg_catalog.concat_ws(' ', a.class, a.oid, a.xmin) FROM (
 			SELECT 'aggregate' AS class, x.aggfnoid::oid AS oid, x.xmin FROM pg_catalog.pg_aggregate AS x
 			UNION ALL SELECT 'am', x.oid, x.xmin FROM pg_catalog.pg_am AS x
@@ -58,6 +64,8 @@ const versionSQL = `
 			UNION ALL SELECT 'opclass', x.oid, x.xmin FROM pg_catalog.pg_opclass AS x
 			UNION ALL SELECT 'operator', x.oid, x.xmin FROM pg_catalog.pg_operator AS x
 			UNION ALL SELECT 'opfamily', x.oid, x.xmin FROM pg_catalog.pg_opfamily AS x
+			UNION ALL SELECT 'publication', x.oid, x.xmin FROM pg_catalog.pg_publication AS x
+			UNION ALL SELECT 'publication table', x.oid, x.xmin FROM pg_catalog.pg_publication_rel AS x
 			UNION ALL SELECT 'range', x.rngtypid, x.xmin FROM pg_catalog.pg_range AS x
 			UNION ALL SELECT 'transform', x.oid, x.xmin FROM pg_catalog.pg_transform AS x
 			UNION ALL SELECT 'ts config', x.oid, x.xmin FROM pg_catalog.pg_ts_config AS x

@@ -161,10 +161,13 @@ func (t *Table) where(tuple *pglogrepl.TupleData) string {
 			// IS NULL is also true of a composite value whose fields are NULL.
 			parts = append(parts, name+" IS NOT DISTINCT FROM NULL")
 		case c.DataType == pglogrepl.TupleDataTypeToast:
+		case t.Full && (t.Types[i] == pgtype.TextOID || t.Types[i] == pgtype.VarcharOID): // Other texts are equal by a nondeterministic collation, too.
+			literal := Literal(string(c.Data))
+			parts = append(parts, name+" = "+literal+" AND "+name+` COLLATE "C" = `+literal)
 		case !t.Full || native(t.Types[i]):
 			parts = append(parts, name+" = "+Literal(string(c.Data)))
 		default: // Compare the output of the type: a cast to text may differ from it, and some types have no =.
-			parts = append(parts, "("+name+" IS DISTINCT FROM NULL AND format('%s', "+name+") = "+Literal(string(c.Data))+")")
+			parts = append(parts, "("+name+" IS DISTINCT FROM NULL AND format('%s', "+name+") COLLATE \"C\" = "+Literal(string(c.Data))+")")
 		}
 	}
 	condition := strings.Join(parts, " AND ")
