@@ -85,12 +85,20 @@ AS $$
 DECLARE
     the_name text;
     the_owner text;
+    the_rights aclitem[];
 BEGIN
     FOR the_name IN SELECT r.rolname FROM pg_roles AS r WHERE r.rolname = ANY (the_names) AND NOT pg_has_role(the_role, r.oid, 'MEMBER') LOOP
         IF the_name = 'pg_database_owner' THEN
-            SELECT r.rolname INTO the_owner FROM pg_database AS d INNER JOIN pg_roles AS r ON r.oid = d.datdba WHERE d.datname = current_database();
+            SELECT r.rolname, d.datacl INTO the_owner, the_rights FROM pg_database AS d INNER JOIN pg_roles AS r ON r.oid = d.datdba WHERE d.datname = current_database();
             EXECUTE format('ALTER DATABASE %I OWNER TO %I', current_database(), the_role);
-            INSERT INTO daymill_restore.lent (back) VALUES (format('ALTER DATABASE %I OWNER TO %I', current_database(), the_owner));
+            -- A new owner takes over the rights of the old one, and both lose what they had besides.
+            INSERT INTO daymill_restore.lent (back)
+            SELECT format('ALTER DATABASE %I OWNER TO %I', current_database(), the_owner) || coalesce(
+                format('; REVOKE ALL ON DATABASE %I FROM %I, %I', current_database(), the_role, the_owner) || string_agg(
+                    format('; GRANT %s ON DATABASE %I TO %I', a.privilege_type, current_database(), r.rolname) || CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END,
+                    '' ORDER BY r.rolname, a.privilege_type
+                ), '')
+            FROM aclexplode(the_rights) AS a INNER JOIN pg_roles AS r ON r.oid = a.grantee WHERE r.rolname IN (the_role, the_owner);
             CONTINUE;
         END IF;
         BEGIN

@@ -202,8 +202,8 @@ REVOKE ALL ON FUNCTION daymill_archive.missing() FROM PUBLIC;
 
 -- role has the roles that the archive knows: those of its first base, and those that roles() has sent. It has no key, because a statement
 -- must not wait for another transaction that sends the same role.
-CREATE TABLE daymill_archive.role (name text, super boolean);
-INSERT INTO daymill_archive.role (name, super) SELECT r.rolname, r.rolsuper FROM pg_catalog.pg_roles AS r;
+CREATE TABLE daymill_archive.role (name text);
+INSERT INTO daymill_archive.role (name) SELECT r.rolname FROM pg_catalog.pg_roles AS r;
 
 -- roles sends the roles that were made since, because a statement may need them, and Postgres fires no event trigger for CREATE ROLE.
 CREATE FUNCTION daymill_archive.roles() RETURNS void
@@ -213,12 +213,12 @@ DECLARE
     the record;
 BEGIN
     FOR the IN
-        SELECT r.rolname AS name, r.rolsuper AS super, concat_ws(' ', CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN NOT r.rolinherit THEN 'NOINHERIT' END,
+        SELECT r.rolname AS name, concat_ws(' ', CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN NOT r.rolinherit THEN 'NOINHERIT' END,
             CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END, CASE WHEN r.rolcreatedb THEN 'CREATEDB' END,
             CASE WHEN r.rolreplication THEN 'REPLICATION' END, CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END) AS attributes
         FROM pg_roles AS r WHERE NOT EXISTS (SELECT FROM daymill_archive.role AS k WHERE k.name = r.rolname) ORDER BY r.oid
     LOOP
-        INSERT INTO daymill_archive.role (name, super) VALUES (the.name, the.super);
+        INSERT INTO daymill_archive.role (name) VALUES (the.name);
         PERFORM daymill_archive.say(json_build_object('kind', 'sql', 'sql', format('SELECT daymill_restore.role(%L, %L)', the.name, the.attributes)));
     END LOOP;
 END
@@ -273,7 +273,7 @@ $$;
 
 -- rights adds the rights of the caller that a restore does not have by itself: the roles of which it is a member (the owner of the database is one
 -- of pg_database_owner), because Postgres fires no event trigger for GRANT role, and whether it may create schemas, which belongs to the database.
--- A superuser has all of them. It is only mentioned if the archive knows the role as another one, because nor is there an event trigger for ALTER ROLE.
+-- A superuser has all of them. It is always mentioned, because nor is there an event trigger for ALTER ROLE, so the role may not be one in the base.
 CREATE FUNCTION daymill_archive.rights(the_settings json) RETURNS json
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
@@ -281,7 +281,7 @@ AS $$
         SELECT CASE WHEN NOT r.rolsuper THEN jsonb_build_object('member', ARRAY(
             SELECT o.rolname FROM pg_roles AS o WHERE o.oid <> r.oid AND pg_has_role(r.oid, o.oid, 'MEMBER') ORDER BY o.rolname
         )::text, 'creates', has_database_privilege(r.oid, current_database(), 'CREATE')::text)
-            WHEN NOT EXISTS (SELECT FROM daymill_archive.role AS k WHERE k.name = r.rolname AND k.super) THEN jsonb_build_object('super', 'true') END
+            ELSE jsonb_build_object('super', 'true') END
         FROM pg_roles AS r WHERE r.rolname = the_settings ->> 'role'
     ), '{}')
 $$;
