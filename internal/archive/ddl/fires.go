@@ -18,7 +18,7 @@ func (s statement) fires() bool {
 	case "ALTER":
 		return object != "SYSTEM" && local(s.tokens[1:])
 	case "CREATE":
-		return local(s.tokens[1:]) && !(object == "TABLE" && s.as() > 0)
+		return local(s.tokens[1:]) && (object != "TABLE" || s.as() <= 0)
 	}
 	return false
 }

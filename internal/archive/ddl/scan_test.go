@@ -45,8 +45,6 @@ func count(t *testing.T, conn *pgconn.PgConn, sql string) int {
 }
 
 // pieces are what random texts are made of.
-//
-//nolint:gochecknoglobals // A list.
 var pieces = []string{
 	"'", "''", "'a'", `'a\'`, `'a\'''`, "E'", "e'", `E'a\''`, "B'", "x'", "N'", "U&'", `U&"`, "u&", `"`, `"a"`, "$$", "$a$", "$a", "$1", "a$$", "a$b$", "1$$", "é$$", "1e5", "1e", "_", "é", "ÉE'",
 	"--", "-", "+", "/", "*", "/*", "*/", "/**/", "*/*", "\n", "\r", "\t", " ", " ", "\f", ";", ";", "(", ")", "[", "]", ".", ",", ":", "=", "\\", "a", "b", "1", "fooE", "AS", "AS end", "end", ".end",
@@ -55,8 +53,6 @@ var pieces = []string{
 }
 
 // around are valid texts around a random one, which would rarely be valid by itself.
-//
-//nolint:gochecknoglobals // A list.
 var around = [][2]string{
 	{"", ""},
 	{"SELECT ", ""},

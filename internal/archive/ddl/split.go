@@ -45,12 +45,14 @@ func split(sql string, backslashes bool) (all []statement) {
 
 // routine reports whether a statement begins with CREATE [OR REPLACE] FUNCTION or PROCEDURE.
 func routine(statement []token) bool {
-	words := ""
-	for _, t := range statement[:min(len(statement), 4)] { //nolint:mnd // As many words.
-		words += " " + t.text
+	statement = statement[:min(len(statement), 4)] //nolint:mnd // As many words.
+	words := make([]string, 0, len(statement))
+	for _, t := range statement {
+		words = append(words, t.text)
 	}
-	for _, is := range []string{" CREATE FUNCTION ", " CREATE PROCEDURE ", " CREATE OR REPLACE FUNCTION", " CREATE OR REPLACE PROCEDURE"} {
-		if strings.HasPrefix(words, is) {
+	text := strings.Join(words, " ")
+	for _, is := range []string{"CREATE FUNCTION ", "CREATE PROCEDURE ", "CREATE OR REPLACE FUNCTION", "CREATE OR REPLACE PROCEDURE"} {
+		if strings.HasPrefix(text, is) {
 			return true
 		}
 	}

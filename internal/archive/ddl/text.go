@@ -79,12 +79,12 @@ func find(message Message, backslashes bool) (string, error) {
 }
 
 // pick finds the statement of a message among those of a text.
-func pick(m Message, all []statement) (string, error) {
+func pick(message Message, all []statement) (string, error) {
 	if len(all) == 1 {
-		if !all[0].has(m.Tag) {
-			return "", fmt.Errorf("%w: %s, which another statement ran", ErrLost, m.Tag)
+		if !all[0].has(message.Tag) {
+			return "", fmt.Errorf("%w: %s, which another statement ran", ErrLost, message.Tag)
 		}
-		return all[0].plain(m), nil
+		return all[0].plain(message), nil
 	}
 	var firing []statement
 	for _, s := range all {
@@ -92,21 +92,21 @@ func pick(m Message, all []statement) (string, error) {
 			firing = append(firing, s)
 		}
 	}
-	if m.Place != nil && len(firing) > 0 && !rollsBack(all) {
-		s := firing[*m.Place%len(firing)] // A loop may run the text again.
+	if message.Place != nil && len(firing) > 0 && !rollsBack(all) {
+		s := firing[*message.Place%len(firing)] // A loop may run the text again.
 		switch {
-		case !s.has(m.Tag):
-			return "", fmt.Errorf("%w: %s, which is not at its place", ErrLost, m.Tag)
-		case !s.names(m.Objects):
+		case !s.has(message.Tag):
+			return "", fmt.Errorf("%w: %s, which is not at its place", ErrLost, message.Tag)
+		case !s.names(message.Objects):
 			for _, other := range firing {
-				if other.has(m.Tag) && other.names(m.Objects) {
-					return "", fmt.Errorf("%w: %s, of which another one is at its place", ErrLost, m.Tag)
+				if other.has(message.Tag) && other.names(message.Objects) {
+					return "", fmt.Errorf("%w: %s, of which another one is at its place", ErrLost, message.Tag)
 				}
 			}
 		}
-		return s.plain(m), nil
+		return s.plain(message), nil
 	}
-	return candidate(m, firing)
+	return candidate(message, firing)
 }
 
 // candidate finds the statement by its tag and its objects, if only one can have been it.

@@ -1,6 +1,7 @@
 package restore_test
 
 import (
+	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -70,10 +71,10 @@ PL/pgSQL function f() line 1 at EXECUTE'; DO $$ BEGIN EXECUTE E'COMMENT ON TABLE
 		require.NoError(t, err)
 		_, err = locked.Exec(t.Context(), "LOCK TABLE gate IN EXCLUSIVE MODE")
 		require.NoError(t, err)
-		done := make(chan struct{})
+		done := make(chan error)
 		go func() {
-			defer close(done)
-			b.psql(t, "-c", "GRANT SELECT ON a TO PUBLIC; COMMIT; INSERT INTO gate VALUES (1); GRANT INSERT ON a TO PUBLIC; COMMIT; GRANT UPDATE ON a TO PUBLIC")
+			done <- exec.CommandContext(t.Context(), "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", b.db.URL,
+				"-c", "GRANT SELECT ON a TO PUBLIC; COMMIT; INSERT INTO gate VALUES (1); GRANT INSERT ON a TO PUBLIC; COMMIT; GRANT UPDATE ON a TO PUBLIC").Run()
 		}()
 		b.db.Wait(t, "has_table_privilege('pg_monitor', 'a', 'SELECT') AND EXISTS (SELECT FROM pg_locks WHERE relation = 'gate'::regclass AND NOT granted)")
 		b.psql(t, "-c", "CREATE TABLE b (i int); GRANT SELECT ON b TO PUBLIC; GRANT INSERT ON b TO PUBLIC")
@@ -81,7 +82,7 @@ PL/pgSQL function f() line 1 at EXECUTE'; DO $$ BEGIN EXECUTE E'COMMENT ON TABLE
 		stop()
 		stop = b.run(t, 0)
 		require.NoError(t, locked.Rollback(t.Context()))
-		<-done
+		require.NoError(t, <-done)
 		b.caughtUp(t)
 		stop()
 		require.Empty(t, b.chain(t).Gaps)
