@@ -48,7 +48,7 @@ func archive() []broken {
 		edit("Archive/DDL/TemporaryType", pkg, "^TestRestore$/^Workload$", installSQL, "", "c.classid IN ('pg_proc'::regclass, 'pg_type'::regclass)", "c.classid = 'pg_proc'::regclass"),
 		edit("Archive/DDL/TemporaryRule", pkg, "^TestRestore$/^Workload$", installSQL, "", "is_temporary OR object_identity ~ '\\mpg_temp(_\\d+)?\\.'", "is_temporary"),
 		edit("Archive/DDL/TemporaryStatistics", pkg, "^TestRestore$/^Workload$", installSQL, "", "c.classid = 'pg_statistic_ext'::regclass AND", "c.classid = 0 AND"),
-		edit("Archive/DDL/Place", pkg, "^TestText$/^Transactions$", "internal/archive/ddl/text.go", "", "m.Place != nil && len(firing) > 0", "m.Place == nil && len(firing) > 0"),
+		edit("Archive/DDL/Place", pkg, "^TestText$/^Transactions$", "internal/archive/ddl/text.go", "", "message.Place != nil && len(firing) > 0", "message.Place == nil && len(firing) > 0"),
 		edit("Archive/DDL/Counted", pkg, "^TestText$/^Transactions$", installSQL, "", "|| counts::text, false);", "|| counts::text, true);"),
 		edit("Archive/DDL/RolledBack", pkg, "^TestText$/^RolledBack$", "internal/archive/ddl/fires.go", "", `case "ROLLBACK", "ABORT",`, `case "ABORT",`),
 		edit("Archive/DDL/ScriptOf", pkg, "^TestText$/^NotCounted$", installSQL, "", "ELSIF daymill_archive.kept('extension') = 'on' THEN", "ELSIF false THEN"),
