@@ -194,9 +194,20 @@ func (p *Page) Do(tb testing.TB, actions ...chromedp.Action[chromedp.Void]) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	if err := chromedp.Do(ctx, actions...); err != nil {
-		tb.Fatalf("the browser: %v; the page:\n%s", err, p.dump())
+	for _, action := range actions {
+		err := chromedp.Do(ctx, action)
+		for replaced(err) && ctx.Err() == nil {
+			err = chromedp.Do(ctx, action)
+		}
+		if err != nil {
+			tb.Fatalf("the browser: %v; the page:\n%s", err, p.dump())
+		}
 	}
+}
+
+// replaced reports whether an action found an element, but the browser replaced the document's nodes before it could do anything with it.
+func replaced(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "Could not find node with given id")
 }
 
 // get runs an action that returns something.
@@ -205,6 +216,9 @@ func get[T any](tb testing.TB, p *Page, action chromedp.Action[T]) T {
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
 	value, err := chromedp.Run(ctx, action)
+	for replaced(err) && ctx.Err() == nil {
+		value, err = chromedp.Run(ctx, action)
+	}
 	if err != nil {
 		tb.Fatalf("the browser: %v; the page:\n%s", err, p.dump())
 	}
